@@ -1,7 +1,7 @@
 """Emotion vocabularies, names people type, and conditions: "awe=0.7,fear=0.3" -> an intensity vector.
 
 A vocabulary is an ordered tuple of names; the order is that of label columns and of the condition vector.
-Names are compared without regard to case, spaces and punctuation, so "surprise-negative" is "Surprise (Negative)".
+Case, spaces and punctuation in names do not matter: "surprise-negative" is "Surprise (Negative)".
 """
 
 from __future__ import annotations
@@ -201,9 +201,9 @@ def parse_condition(text: str, vocabulary: Vocabulary) -> Condition:
     """Read an emotion or a mixture as people type it.
 
     Args:
-        text: "awe", or names with weights in [0, 1] and commas between: "awe=0.7,fear=0.3". A bare name weighs 1.
-        vocabulary: the names the model or corpus knows. A name it lacks is approximated where that can be
-            defended, with a note: Surprise (both surprises), Awkwardness (Embarrassment), Excitement (Elation).
+        text: "awe", or comma-separated names with weights in [0, 1], "awe=0.7,fear=0.3"; a bare name has 1.
+        vocabulary: the names the model or corpus knows. Some names it lacks are approximated, with a note:
+            Surprise by both surprises, Awkwardness by Embarrassment, Excitement by Elation, and back.
 
     Raises:
         VocalgenError: unknown name (the nearest are suggested), a name without counterpart (Horror on

@@ -1,0 +1,282 @@
+"""Read, write, resample, normalise and trim audio: mono float32 arrays (samples,) in [-1, 1].
+
+The only module that touches audio files: wav, flac, mp3, ogg (vorbis) and opus in both directions, and
+on the way in whatever else libsndfile knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocalgen.atomic import atomic_path
+from vocalgen.errors import VocalgenError
+
+Wave = NDArray[np.float32]
+"""Mono audio, shape (samples,), nominally in [-1, 1]."""
+
+FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
+"""Formats `write` knows; also their file suffixes."""
+
+PEAK_DB = -3.0
+"""Peak level of the official ExVo and ComParE audio in dB relative to full scale."""
+
+CLIPPED_LEVEL, CLIPPED_SAMPLES = 0.999, 3
+SILENT_PEAK = 1e-3
+SHORT_SECONDS = 0.1
+
+_ENCODINGS = {
+    "wav": ("WAV", "PCM_16"),
+    "flac": ("FLAC", "PCM_16"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "ogg": ("OGG", "VORBIS"),
+    "opus": ("OGG", "OPUS"),
+}
+_RATES = {
+    "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    "opus": (8000, 12000, 16000, 24000, 48000),
+}
+_BLOCK = 16_384  # samples per encoder call: libsndfile's vorbis encoder overruns its stack on very long ones
+
+
+@dataclass(frozen=True)
+class AudioReport:
+    """What `inspect` found in one file.
+
+    Args:
+        seconds, sample_rate (Hz), channels: of the file as decoded; zeros when it is unreadable.
+        peak: largest magnitude over all channels; above 1 for lossy files that were clipped before encoding.
+        rms_db: level of the mono mix in dB relative to full scale; -inf for digital silence.
+        flags: any of "unreadable", "empty", "silent" (peak below -60 dB, offset removed), "clipped" (three
+            or more samples of a channel at full scale) and "short" (under 0.1 s).
+        detail: one line about the flags for people, empty without flags.
+        digest: hash of the decoded mono audio at 16 bit, equal for copies; "" without sound.
+    """
+
+    seconds: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    peak: float = 0.0
+    rms_db: float = -np.inf
+    flags: tuple[str, ...] = ()
+    detail: str = ""
+    digest: str = ""
+
+
+def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[Wave, int]:
+    """Read a file as mono; several channels are averaged.
+
+    Args:
+        path: audio file.
+        sample_rate: resample to this rate in Hz; None keeps the file's own.
+
+    Returns:
+        The wave, shape (samples,) with at least one sample, and its sample rate in Hz.
+
+    Raises:
+        VocalgenError: the file is missing, unreadable, empty, or holds NaN or infinite samples.
+    """
+    channels, rate = _decode(path)
+    if not channels.size:
+        raise VocalgenError(f"{path} holds no audio; remove it or record it again")
+    if not np.isfinite(channels).all():
+        raise VocalgenError(f"{path} holds NaN or infinite samples; export it again from its source")
+    wave = _mono(channels)
+    if sample_rate is None:
+        return wave, rate
+    return resample(wave, rate, sample_rate), sample_rate
+
+
+def write(path: str | os.PathLike[str], wave: Any, sample_rate: int, format: str | None = None) -> None:
+    """Write a mono wave; the file appears whole or not at all. Values outside [-1, 1] are clipped.
+
+    Args:
+        path: target file; missing folders are made.
+        wave: shape (samples,), at least one sample.
+        sample_rate: Hz. mp3 and opus know a few rates only (opus: 8, 12, 16, 24, 48 kHz).
+        format: one of `FORMATS`; None takes the suffix of `path`. wav and flac are 16 bit.
+
+    Raises:
+        VocalgenError: unknown format, a rate the format lacks, NaN, an empty wave or several channels, or a
+            target that cannot be written (full disk, read-only folder).
+    """
+    kind = (Path(path).suffix.lstrip(".") if format is None else format).lower()
+    if kind not in FORMATS:
+        raise VocalgenError(
+            f"cannot write {path}: unknown audio format {kind!r}; choose one of {', '.join(FORMATS)}"
+        )
+    allowed = _RATES.get(kind)
+    if allowed and sample_rate not in allowed:
+        rates = ", ".join(map(str, allowed))
+        raise VocalgenError(
+            f"cannot write {path}: {kind} has no {sample_rate} Hz; resample to one of {rates}"
+        )
+    samples = _checked(wave, f"cannot write {path}")
+    if not samples.size:
+        raise VocalgenError(f"cannot write {path}: the audio is empty")
+    encoded = _encode(samples.clip(-1.0, 1.0), sample_rate, kind, path)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded)
+
+
+def resample(wave: Any, orig: int, target: int) -> Wave:
+    """Band-limited resampling from `orig` to `target` Hz; (n,) -> (round(n * target / orig), at least 1)."""
+    samples = _checked(wave, "cannot resample")
+    if orig <= 0 or target <= 0:
+        raise VocalgenError(f"cannot resample from {orig} to {target} Hz; rates are positive numbers")
+    if orig == target or not samples.size:
+        return samples
+    import soxr
+
+    wanted = max(1, round(len(samples) * target / orig))
+    out = np.asarray(soxr.resample(samples, orig, target, quality="HQ"), dtype=np.float32)[:wanted]
+    return np.pad(out, (0, wanted - len(out)))
+
+
+def peak_normalise(wave: Any, peak_db: float = PEAK_DB) -> Wave:
+    """Scale so that the largest magnitude is `peak_db` dB (-3 dB = 0.708, as in the official baselines).
+
+    Digital silence (peak below -100 dB) is returned unchanged.
+    """
+    samples = _checked(wave, "cannot normalise")
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples if peak < 1e-5 else samples * np.float32(10.0 ** (peak_db / 20.0) / peak)
+
+
+def trim(wave: Any, sample_rate: int, top_db: float = 40.0, margin: float = 0.03) -> tuple[int, int]:
+    """Where the sound is: `wave[start:end]` spans all 20 ms frames near the loudest in level, plus a margin.
+
+    Args:
+        wave: shape (samples,).
+        sample_rate: Hz.
+        top_db: how far below the loudest frame (root mean square) still counts as sound.
+        margin: seconds kept on both sides.
+
+    Returns:
+        (start, end) sample indices, 0 <= start < end <= samples; the whole wave when it is silent.
+    """
+    samples = _checked(wave, "cannot trim")
+    frame, hop = max(1, round(0.02 * sample_rate)), max(1, round(0.005 * sample_rate))
+    energy = np.concatenate(([0.0], np.cumsum(np.square(samples, dtype=np.float64))))
+    starts = np.arange(0, max(1, len(samples) - frame + hop), hop)
+    ends = np.minimum(starts + frame, len(samples))
+    power = np.maximum(energy[ends] - energy[starts], 0.0) / np.maximum(ends - starts, 1)
+    loudest = power.max(initial=0.0)
+    if loudest < 1e-10:
+        return 0, len(samples)
+    sounding = np.flatnonzero(power >= loudest * 10.0 ** (-top_db / 10.0))
+    keep = round(margin * sample_rate)
+    return max(0, int(starts[sounding[0]]) - keep), min(len(samples), int(ends[sounding[-1]]) + keep)
+
+
+def trim_silence(
+    wave: Any, sample_rate: int, top_db: float = 40.0, margin: float = 0.03, fade: float = 0.005
+) -> Wave:
+    """Apply `trim` and fade both ends over `fade` seconds (raised cosine), so that a cut does not click."""
+    start, end = trim(wave, sample_rate, top_db, margin)
+    samples = _checked(wave, "cannot trim")[start:end].copy()
+    length = min(round(fade * sample_rate), len(samples) // 4)
+    if length:
+        ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / length)).astype(np.float32)
+        samples[:length] *= ramp
+        samples[-length:] *= ramp[::-1]
+    return samples
+
+
+def inspect(path: str | os.PathLike[str]) -> AudioReport:
+    """Measure one file in a single decode; problems become flags, never exceptions."""
+    try:
+        channels, rate = _decode(path)
+    except VocalgenError as error:
+        return AudioReport(flags=("unreadable",), detail=str(error))
+    if not channels.size:
+        return AudioReport(0.0, rate, channels.shape[1], flags=("empty",), detail="no samples")
+    seconds, count = len(channels) / rate, channels.shape[1]
+    if not np.isfinite(channels).all():
+        return AudioReport(seconds, rate, count, flags=("unreadable",), detail="NaN or infinite samples")
+    wave = _mono(channels)
+    magnitude = np.abs(channels)
+    power = float(np.mean(np.square(wave, dtype=np.float64)))
+    found = {
+        "silent": float(np.abs(channels - channels.mean(axis=0)).max()) < SILENT_PEAK,
+        "clipped": int((magnitude >= CLIPPED_LEVEL).sum(axis=0).max()) >= CLIPPED_SAMPLES,
+        "short": seconds < SHORT_SECONDS,
+    }
+    flags = tuple(flag for flag, true in found.items() if true)
+    peak = float(magnitude.max())
+    return AudioReport(
+        seconds=seconds,
+        sample_rate=rate,
+        channels=count,
+        peak=peak,
+        rms_db=10.0 * float(np.log10(power)) if power > 0 else -np.inf,
+        flags=flags,
+        detail=f"peak {peak:.4f}, {seconds:.3f} s" if flags else "",
+        digest="" if found["silent"] else _digest(wave, rate),
+    )
+
+
+def _decode(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
+    """All samples as (samples, channels) float32, and the rate."""
+    import soundfile
+
+    if not Path(path).is_file():
+        raise VocalgenError(f"{path} is not a file; check the path")
+    try:
+        channels, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(getattr(error, "error_string", "") or error).rstrip(".")
+        raise VocalgenError(
+            f"cannot read {path} as audio ({reason}); convert it to wav, flac, mp3, ogg or opus"
+        ) from error
+    return channels, int(rate)
+
+
+def _encode(samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[str]) -> bytes:
+    import soundfile
+
+    container, subtype = _ENCODINGS[kind]
+    data = _pcm16(samples) if subtype == "PCM_16" else samples
+    buffer = io.BytesIO()
+    try:
+        with soundfile.SoundFile(
+            buffer, "w", samplerate=sample_rate, channels=1, format=container, subtype=subtype
+        ) as file:
+            for start in range(0, len(data), _BLOCK):
+                file.write(data[start : start + _BLOCK])
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        raise VocalgenError(
+            f"cannot write {path} as {kind} at {sample_rate} Hz ({error}); choose another format"
+        ) from error
+    return buffer.getvalue()
+
+
+def _mono(channels: NDArray[np.float32]) -> Wave:
+    if channels.shape[1] == 1:
+        return channels[:, 0]
+    return np.asarray(channels.mean(axis=1, dtype=np.float64), dtype=np.float32)
+
+
+def _checked(wave: Any, what: str) -> Wave:
+    samples = np.asarray(wave, dtype=np.float32)
+    if samples.ndim != 1:
+        raise VocalgenError(f"{what}: expected mono audio of shape (samples,), got shape {samples.shape}")
+    if not np.isfinite(samples).all():
+        raise VocalgenError(f"{what}: the audio holds NaN or infinite samples")
+    return samples
+
+
+def _digest(wave: Wave, sample_rate: int) -> str:
+    pcm = _pcm16(wave.clip(-1.0, 1.0)).astype("<i2")
+    return hashlib.blake2b(pcm.tobytes(), digest_size=16, person=str(sample_rate).encode()).hexdigest()
+
+
+def _pcm16(samples: Wave) -> NDArray[np.int16]:
+    return np.asarray(np.rint(samples * 32767.0), dtype=np.int16)
