@@ -1,0 +1,272 @@
+"""Manifest: one table of which clips exist, who speaks, in which split, and how strong each emotion is.
+
+On disk a UTF-8 CSV, read by column name: `id, file, split, speaker, seconds, flags` and a column
+`emotion:<Name>` per emotion (0 to 1, blank for unknown). `file` is absolute or relative to the folder the
+manifest lies in.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocalgen.atomic import atomic_write_text
+from vocalgen.emotions import Vocabulary, match_vocabulary
+from vocalgen.errors import VocalgenError
+
+SPLITS = ("train", "validation", "test")
+FLAGS = ("unreadable", "empty", "silent", "clipped", "short", "duplicate")
+EXCLUDING_FLAGS = frozenset({"unreadable", "empty", "silent", "duplicate"})
+"""Clips with one of these flags take part in nothing; `clipped` and `short` ones do."""
+
+COLUMNS = ("id", "file", "split", "speaker", "seconds", "flags")
+EMOTION_PREFIX = "emotion:"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row.
+
+    Args:
+        id: unique name; everything is joined on it.
+        file: audio file, absolute after `Manifest.load`.
+        split: one of `SPLITS`.
+        speaker: who it is; "" when unknown.
+        seconds: duration of the decoded file, NaN when not measured yet.
+        flags: subset of `FLAGS`.
+        intensities: one value in [0, 1] per emotion, NaN when unknown.
+    """
+
+    id: str
+    file: Path
+    split: str
+    speaker: str
+    seconds: float
+    flags: tuple[str, ...]
+    intensities: tuple[float, ...]
+
+    @property
+    def usable(self) -> bool:
+        """Whether training and evaluation may use the clip."""
+        return not EXCLUDING_FLAGS.intersection(self.flags)
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A checked table of clips.
+
+    Args:
+        emotions: names and order of the intensities.
+        rows: the clips.
+        notes: remarks of whoever made the manifest (files left out, for example); not saved.
+
+    Raises:
+        VocalgenError: two clips with one id, a speaker in two splits, an unknown split or flag, a wrong
+            number of intensities or one outside [0, 1]. The message counts rows as the CSV does: the header
+            is row 1.
+    """
+
+    emotions: Vocabulary
+    rows: tuple[Clip, ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self.rows)
+
+    @cached_property
+    def intensities(self) -> NDArray[np.float32]:
+        """(N, K) float32 in [0, 1], NaN where unknown."""
+        values = [clip.intensities for clip in self.rows]
+        return np.array(values, dtype=np.float32).reshape(len(self), len(self.emotions))
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """Known speakers, sorted."""
+        return tuple(sorted({clip.speaker for clip in self.rows} - {""}))
+
+    def split(self, name: str) -> Manifest:
+        """The clips of one split ("train", "validation" or "test"); may be empty.
+
+        Raises:
+            VocalgenError: there is no split of that name.
+        """
+        if name not in SPLITS:
+            raise VocalgenError(f"unknown split {name!r}; choose one of {', '.join(SPLITS)}")
+        return self.where(clip.split == name for clip in self.rows)
+
+    def usable(self) -> Manifest:
+        """The clips without an excluding flag."""
+        return self.where(clip.usable for clip in self.rows)
+
+    def where(self, keep: Iterable[bool]) -> Manifest:
+        """The clips for which `keep`, one truth value a row, is true."""
+        return replace(self, rows=tuple(clip for clip, take in zip(self.rows, keep, strict=True) if take))
+
+    def check_files(self) -> None:
+        """Raise VocalgenError, naming the first and counting the rest, if audio files are missing."""
+        missing = [(row, clip) for row, clip in _numbered(self.rows) if not clip.file.is_file()]
+        if missing:
+            row, clip = missing[0]
+            raise VocalgenError(
+                f"{len(missing)} of {len(self)} files of the manifest are missing, the first in row {row}: "
+                f"{clip.file}; restore them or prepare the manifest again"
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Manifest:
+        """Read a manifest; audio files are not looked at.
+
+        Raises:
+            VocalgenError: not a readable CSV, missing columns, a bad value (row and column are named), no
+                rows, or whatever the class itself refuses.
+        """
+        source = Path(path)
+        try:
+            text = source.read_text(encoding="utf-8-sig")
+            table = list(csv.reader(io.StringIO(text, newline="")))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise VocalgenError(f"cannot read the manifest {source} ({reason}); check the path") from error
+        try:
+            return _parse(table, Path(os.path.abspath(source.parent)))
+        except VocalgenError as error:
+            raise VocalgenError(f"{source}: {error}") from error
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the CSV atomically; files under the manifest's folder are stored relative to it."""
+        folder = Path(os.path.abspath(path)).parent
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([*COLUMNS, *(EMOTION_PREFIX + emotion for emotion in self.emotions.emotions)])
+        for clip in self.rows:
+            file = Path(os.path.abspath(clip.file))
+            stored = file.relative_to(folder) if file.is_relative_to(folder) else file
+            flags = "|".join(clip.flags)
+            numbers = [_number(value) for value in (round(clip.seconds, 6), *clip.intensities)]
+            writer.writerow(
+                [clip.id, stored.as_posix(), clip.split, clip.speaker, numbers[0], flags, *numbers[1:]]
+            )
+        atomic_write_text(path, text.getvalue())
+
+
+def _parse(table: list[list[str]], folder: Path) -> Manifest:
+    header = [name.strip() for name in table[0]] if table else []
+    missing = [column for column in COLUMNS if column not in header]
+    if missing:
+        raise VocalgenError(
+            f"not a manifest: column {', '.join(missing)} is missing; make one with `vocalgen data prepare`"
+        )
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise VocalgenError(f"column {', '.join(repeated)} appears twice; keep one")
+    emotion_columns = [name for name in header if name.startswith(EMOTION_PREFIX)]
+    if not emotion_columns:
+        raise VocalgenError("not a manifest: it has no column emotion:<Name>; add one per emotion")
+    emotions = match_vocabulary(name.removeprefix(EMOTION_PREFIX) for name in emotion_columns)
+    at = {name: position for position, name in enumerate(header)}
+    emotion_at = [at[name] for name in emotion_columns]
+    clips = []
+    for row, cells in enumerate(table[1:], start=2):
+        if not cells:
+            continue
+        if len(cells) != len(header):
+            raise VocalgenError(
+                f"row {row} has {len(cells)} cells, the header has {len(header)}; mend the row"
+            )
+        if not cells[at["file"]]:
+            raise VocalgenError(f"row {row}, column file is blank; give the path of the audio file")
+        clips.append(
+            Clip(
+                id=cells[at["id"]],
+                file=Path(os.path.normpath(folder / cells[at["file"]])),
+                split=cells[at["split"]],
+                speaker=cells[at["speaker"]],
+                seconds=_parse_number(cells[at["seconds"]], row, "seconds", math.inf),
+                flags=tuple(flag for flag in cells[at["flags"]].split("|") if flag),
+                intensities=tuple(_parse_number(cells[k], row, header[k], 1.0) for k in emotion_at),
+            )
+        )
+    if not clips:
+        raise VocalgenError("the manifest has no rows; prepare it again")
+    return Manifest(emotions, tuple(clips))
+
+
+def _check(manifest: Manifest) -> None:
+    row_of_id: dict[str, int] = {}
+    split_of_speaker: dict[str, tuple[str, int]] = {}
+    for row, clip in _numbered(manifest.rows):
+        if not clip.id:
+            raise VocalgenError(f"row {row}, column id is blank; give every clip a name")
+        if clip.id in row_of_id:
+            raise VocalgenError(
+                f"row {row}, column id: {clip.id!r} is taken by row {row_of_id[clip.id]}; rename one"
+            )
+        row_of_id[clip.id] = row
+        if clip.split not in SPLITS:
+            raise VocalgenError(f"row {row}, column split: {clip.split!r} is none of {', '.join(SPLITS)}")
+        unknown = set(clip.flags).difference(FLAGS)
+        if unknown:
+            raise VocalgenError(
+                f"row {row}, column flags: {sorted(unknown)[0]!r} is none of {', '.join(FLAGS)}"
+            )
+        if clip.speaker:
+            split, first = split_of_speaker.setdefault(clip.speaker, (clip.split, row))
+            if split != clip.split:
+                raise VocalgenError(
+                    f"row {row}, column split: speaker {clip.speaker} is in {clip.split} here and in {split} "
+                    f"in row {first}; a speaker may be in one split only"
+                )
+        _check_intensities(row, clip.intensities, manifest.emotions)
+
+
+def _check_intensities(row: int, intensities: Sequence[float], emotions: Vocabulary) -> None:
+    if len(intensities) != len(emotions):
+        raise VocalgenError(
+            f"row {row} has {len(intensities)} intensities, {emotions.name} has {len(emotions)} emotions"
+        )
+    for emotion, value in zip(emotions.emotions, intensities, strict=True):
+        if value < 0.0 or value > 1.0:
+            raise VocalgenError(
+                f"row {row}, column {EMOTION_PREFIX}{emotion}: {value} is outside [0, 1]; rescale it"
+            )
+
+
+def _numbered(rows: Sequence[Clip]) -> Iterator[tuple[int, Clip]]:
+    return enumerate(rows, start=2)
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if value == int(value) else repr(float(value))
+
+
+def _parse_number(text: str, row: int, column: str, largest: float) -> float:
+    if text == "0":
+        return 0.0
+    if text.strip().lower() in ("", "nan"):
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        raise VocalgenError(f"row {row}, column {column}: {text!r} is not a number") from None
+    if not 0.0 <= value <= largest or math.isinf(value):
+        raise VocalgenError(
+            f"row {row}, column {column}: {text} is outside [0, {'1' if largest == 1 else 'inf'}]"
+        )
+    return value
