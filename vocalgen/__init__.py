@@ -1,0 +1,21 @@
+"""vocalgen: make and measure affective vocal bursts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["VocalBurstPipeline", "VocalgenError", "__version__"]
+
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    from vocalgen.generation.pipeline import VocalBurstPipeline
+
+
+def __getattr__(name: str) -> Any:
+    if name == "VocalBurstPipeline":
+        from vocalgen.generation.pipeline import VocalBurstPipeline
+
+        return VocalBurstPipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,244 @@
+"""Waveforms of a manifest in one memory-mapped file, and the random windows that training draws from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from vocalgen import audio
+from vocalgen.atomic import atomic_path
+from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.emotions import Vocabulary
+from vocalgen.errors import VocalgenError
+
+_INT16 = 32767.0
+
+
+@dataclass(frozen=True)
+class CacheConfig:
+    """How clips are prepared: resampled, peak-normalised, trimmed.
+
+    Args:
+        sample_rate: Hz.
+        peak_db: peak level after normalisation, dB full scale (the official baselines use -3).
+        top_db: leading and trailing audio this far below the clip's loudest frame is cut.
+        margin: seconds kept around what is left.
+    """
+
+    sample_rate: int = 24_000
+    peak_db: float = -3.0
+    top_db: float = 36.0
+    margin: float = 0.04
+
+
+class WaveCache:
+    """Prepared clips of a manifest: int16 audio in one file, labels and speakers beside it.
+
+    Use `WaveCache.of(manifest_path, folder, config)`: it builds the folder when it is missing or belongs to another
+    manifest or configuration, and maps it otherwise.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
+        self.sample_rate: int = index["config"]["sample_rate"]
+        self.ids: list[str] = index["ids"]
+        self.speakers: list[str] = index["speakers"]
+        self.splits: list[str] = index["splits"]
+        self.emotions = Vocabulary(index["vocabulary"], tuple(index["emotions"]))
+        self.intensities = np.load(self.folder / "intensities.npy")
+        self.offsets = np.load(self.folder / "offsets.npy")
+        self._audio = np.memmap(self.folder / "audio.i16", dtype=np.int16, mode="r")
+
+    @classmethod
+    def of(cls, manifest_path: str | Path, folder: str | Path, config: CacheConfig, processes: int = 2) -> WaveCache:
+        """Open the cache of a manifest, building it first if needed (progress is shown, unreadable clips are named)."""
+        key = hashlib.sha256(Path(manifest_path).read_bytes() + repr(config).encode()).hexdigest()[:16]
+        index = Path(folder) / "index.json"
+        if not index.exists() or json.loads(index.read_text(encoding="utf-8"))["key"] != key:
+            _build(Manifest.load(manifest_path), Path(folder), config, key, processes)
+        return cls(folder)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def wave(self, index: int) -> np.ndarray:
+        """Clip `index` as float32 (samples,) in [-1, 1]."""
+        return self._audio[self.offsets[index] : self.offsets[index + 1]].astype(np.float32) / _INT16
+
+    def select(self, split: str) -> np.ndarray:
+        """Indices of the clips of a split, ascending.
+
+        Raises:
+            VocalgenError: the split has no clips.
+        """
+        chosen = np.flatnonzero(np.array(self.splits) == split)
+        if not len(chosen):
+            raise VocalgenError(f"{self.folder}: no clips in split {split!r}; it has {sorted(set(self.splits))}")
+        return chosen
+
+
+def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, processes: int) -> None:
+    from rich.console import Console
+    from rich.progress import track
+
+    clips = [clip for clip in manifest.rows if clip.usable]
+    kept: list[Clip] = []
+    offsets = [0]
+    with atomic_path(folder) as target, ProcessPoolExecutor(processes) as pool:
+        target.mkdir()
+        with open(target / "audio.i16", "wb") as file:
+            prepared = pool.map(partial(_prepare, config=config), clips, chunksize=32)
+            for clip, wave in track(zip(clips, prepared, strict=True), "Preparing audio", total=len(clips)):
+                if isinstance(wave, str):
+                    Console(stderr=True).print(f"skipped {clip.id}: {wave}", highlight=False, markup=False)
+                    continue
+                file.write(wave.tobytes())
+                kept.append(clip)
+                offsets.append(offsets[-1] + len(wave))
+        if not kept:
+            raise VocalgenError(f"none of the {len(clips)} usable clips of the manifest could be read")
+        np.save(target / "offsets.npy", np.array(offsets, dtype=np.int64))
+        np.save(target / "intensities.npy", np.array([clip.intensities for clip in kept], dtype=np.float32))
+        index = {
+            "key": key,
+            "config": asdict(config),
+            "vocabulary": manifest.emotions.name,
+            "emotions": manifest.emotions.emotions,
+            "ids": [clip.id for clip in kept],
+            "speakers": [clip.speaker for clip in kept],
+            "splits": [clip.split for clip in kept],
+        }
+        (target / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _prepare(clip: Clip, config: CacheConfig) -> np.ndarray | str:
+    """Prepared int16 samples, or the reason why there are none."""
+    try:
+        wave, _ = audio.read(clip.file, config.sample_rate)
+    except VocalgenError as error:
+        return str(error)
+    return to_int16(prepare_wave(wave, config))
+
+
+def prepare_wave(wave: np.ndarray, config: CacheConfig) -> np.ndarray:
+    """Peak-normalise and trim (samples,) float32 as training data is; the same for real and generated clips."""
+    wave = audio.trim_silence(wave, config.sample_rate, top_db=config.top_db, margin=config.margin)
+    return audio.peak_normalise(wave, config.peak_db)
+
+
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """Float [-1, 1] -> int16, rounded and clipped."""
+    return np.round(np.clip(wave, -1, 1) * _INT16).astype(np.int16)
+
+
+class WaveWindows(Dataset[dict[str, Any]]):
+    """Random windows of cached clips, keyed by (clip index, seed), so that a step's data depends on the step alone.
+
+    Args:
+        samples: window length.
+        placement: `crop` takes the window anywhere in the clip, up to a quarter of it beyond the ends (silence there);
+            `start` puts the clip's beginning at a random place within `max_shift` seconds of the window's start.
+        gain_db: (low, high) of a uniform random gain.
+    """
+
+    def __init__(
+        self,
+        cache: WaveCache,
+        samples: int,
+        placement: Literal["crop", "start"],
+        gain_db: tuple[float, float] = (0.0, 0.0),
+        max_shift: float = 0.0,
+    ) -> None:
+        self.cache, self.samples, self.placement = cache, samples, placement
+        self.gain_db, self.max_shift = gain_db, max_shift
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """{wave (samples,), intensities (K,), seconds, index} for a (clip index, seed) pair."""
+        index, seed = key
+        rng = np.random.default_rng(seed)
+        clip = self.cache.wave(index)
+        gain = 10 ** (rng.uniform(*self.gain_db) / 20)
+        if self.placement == "crop":
+            overhang = self.samples // 4
+            start = int(rng.integers(-overhang, max(len(clip) - self.samples, 0) + overhang + 1))
+            offset = max(-start, 0)
+            clip = clip[max(start, 0) : start + self.samples]
+        else:
+            room = max(self.samples - len(clip), 0)
+            offset = int(rng.integers(0, min(room, int(self.max_shift * self.cache.sample_rate)) + 1))
+            clip = clip[: self.samples - offset]
+        window = np.zeros(self.samples, dtype=np.float32)
+        window[offset : offset + len(clip)] = clip * gain
+        return {
+            "wave": torch.from_numpy(window),
+            "intensities": torch.from_numpy(self.cache.intensities[index]),
+            "seconds": len(clip) / self.cache.sample_rate,
+            "index": index,
+        }
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (clip index, seed) that depend on (seed, step) alone.
+
+    Step `s` takes items `s * batch_size ...` of an endless sequence of epoch permutations; process `rank` of `world`
+    takes its contiguous share. A run that starts at step k therefore sees what an uninterrupted one sees.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        last_step: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch_size % world:
+            raise VocalgenError(f"batch_size {batch_size} is not a multiple of the {world} processes")
+        self.indices, self.batch_size, self.seed = np.asarray(indices), batch_size, seed
+        self.first_step, self.last_step, self.rank, self.world = first_step, last_step, rank, world
+        self._epoch, self._order = -1, self.indices
+
+    def __len__(self) -> int:
+        return self.last_step - self.first_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        share = self.batch_size // self.world
+        for step in range(self.first_step, self.last_step):
+            start = step * self.batch_size + self.rank * share
+            yield [self._item(position) for position in range(start, start + share)]
+
+    def _item(self, position: int) -> tuple[int, int]:
+        epoch, within = divmod(position, len(self.indices))
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng((self.seed, epoch)).permutation(self.indices)
+        return int(self._order[within]), step_seed(self.seed, position)
+
+
+def step_seed(seed: int, position: int) -> int:
+    """A 63-bit seed for item `position` of run `seed`."""
+    return int(np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def collate(items: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """Stack a list of items; numbers become (B,) tensors."""
+    return {
+        key: torch.stack([item[key] for item in items])
+        if isinstance(items[0][key], Tensor)
+        else torch.tensor([item[key] for item in items])
+        for key in items[0]
+    }

@@ -1,0 +1,135 @@
+"""Objective of the mel autoencoder: L1, small KL, and late in the run a light patch discriminator."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vocalgen.data import WaveWindows
+from vocalgen.mel import LogMel, MelConfig
+from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
+from vocalgen.training.entry import DataConfig
+from vocalgen.training.loop import LoopConfig, Objective, Previews
+
+
+@dataclass(frozen=True)
+class AutoencoderModel:
+    """Sizes, see `MelAutoencoder`."""
+
+    latent_dim: int = 32
+    widths: tuple[int, ...] = (128, 256, 384)
+    depths: tuple[int, ...] = (1, 2, 3)
+    expansion: int = 3
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Configuration of `recipes/train_autoencoder.py`.
+
+    Args:
+        kl_weight: weight of the mean KL divergence a latent value.
+        adversarial_weight: weight of the least-squares adversarial loss (arXiv 1611.04076).
+        feature_weight: weight of the feature-matching loss, active with the adversarial one.
+        adversarial_start: first step with the discriminator.
+    """
+
+    data: DataConfig
+    loop: LoopConfig
+    mel: MelConfig = field(default_factory=MelConfig)
+    model: AutoencoderModel = field(default_factory=AutoencoderModel)
+    learning_rate: float = 1e-3
+    discriminator_learning_rate: float = 3e-4
+    kl_weight: float = 3e-3
+    adversarial_weight: float = 0.02
+    feature_weight: float = 0.05
+    adversarial_start: int = 1_000_000_000
+
+
+class AutoencoderObjective(Objective):
+    """Trains `MelAutoencoder` on random crops."""
+
+    averaged = ("autoencoder",)
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        self.config = config
+        self.cache = config.data.open()
+        self.indices = self.cache.select(config.data.split)
+        samples = config.data.frames * config.mel.hop_length
+        self.dataset = WaveWindows(self.cache, samples, "crop", config.data.gain_db)
+        torch.manual_seed(config.loop.seed)
+        autoencoder = MelAutoencoder(config.mel.to_dict(), **asdict(config.model))
+        discriminator = PatchDiscriminator()
+        self.log_mel = LogMel(config.mel)
+        self.networks = {"autoencoder": autoencoder, "discriminator": discriminator}
+        self.optimizers = {
+            "autoencoder": torch.optim.AdamW(
+                autoencoder.parameters(), config.learning_rate, betas=(0.8, 0.99), weight_decay=1e-3
+            ),
+            "discriminator": torch.optim.AdamW(
+                discriminator.parameters(), config.discriminator_learning_rate, betas=(0.5, 0.9), weight_decay=1e-3
+            ),
+        }
+
+    def forward_once(self) -> None:
+        """One clip through the network, for counting."""
+        self.networks["autoencoder"](torch.zeros(1, self.config.mel.n_mels, self.config.data.frames))
+
+    def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step on {wave (B, samples)}."""
+        config = self.config
+        mel = self.log_mel.to(batch["wave"].device)(batch["wave"])
+        shape = (len(mel), mel.shape[-1] // self.plain("autoencoder").downsampling, config.model.latent_dim)
+        noise = torch.randn(shape, generator=generator, device=mel.device)
+        output, mean, log_variance = self.networks["autoencoder"](mel, noise)
+        l1 = (output - mel).abs().mean()
+        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        loss = l1 + config.kl_weight * kl
+        logs = {"l1": l1, "kl": kl}
+        if step >= config.adversarial_start:
+            logs |= self._adversarial(mel, output, loss)
+        else:
+            logs["grad_norm"] = self.update("autoencoder", loss, "autoencoder")
+        return logs
+
+    def _adversarial(self, mel: Tensor, output: Tensor, loss: Tensor) -> dict[str, Tensor]:
+        discriminator = self.networks["discriminator"]
+        real, _ = discriminator(mel)
+        fake, _ = discriminator(output.detach())
+        loss_d = (real - 1).square().mean() + fake.square().mean()
+        self.update("discriminator", loss_d, "discriminator")
+        with torch.no_grad():
+            _, targets = discriminator(mel)
+        fake, features = discriminator(output)
+        adversarial = (fake - 1).square().mean()
+        matching = sum(((f - t).abs().mean() / t.abs().mean() for f, t in zip(features, targets, strict=True)), fake.new_zeros(()))
+        total = loss + self.config.adversarial_weight * adversarial + self.config.feature_weight * matching
+        norm = self.update("autoencoder", total, "autoencoder")
+        return {"grad_norm": norm, "discriminator": loss_d, "adversarial": adversarial, "matching": matching}
+
+    def preview(self, step: int) -> Previews:
+        """Four training clips beside their reconstructions."""
+        mel = self._windows(4)
+        output, _, _ = self.ema["autoencoder"].module(mel)
+        pictures = {f"clip{i}": torch.cat([mel[i], output[i]], dim=1) for i in range(len(mel))}
+        return Previews(pictures, {}, self.config.mel.sample_rate)
+
+    def export(self, folder: Path) -> None:
+        """Save the averaged autoencoder with the statistics of its latents."""
+        average = self.ema["autoencoder"].module.eval()
+        with torch.no_grad():
+            latents = torch.cat([average.encode(part)[0].flatten(0, 1) for part in self._windows(384).split(32)])
+        average.latent_mean.copy_(latents.mean(0))
+        average.latent_std.copy_(latents.std(0))
+        average.save_pretrained(folder)
+
+    def _windows(self, count: int) -> Tensor:
+        """Log-mels of whole training clips, chosen evenly: (count, n_mels, frames of two seconds)."""
+        samples = 2 * self.config.mel.sample_rate // (16 * self.config.mel.hop_length) * 16 * self.config.mel.hop_length
+        whole = WaveWindows(self.cache, samples, "start")
+        chosen = self.indices[:: max(len(self.indices) // count, 1)][:count]
+        waves = torch.stack([whole[(int(index), 0)]["wave"] for index in chosen])
+        device = next(self.ema["autoencoder"].parameters()).device
+        return self.log_mel.to(device)(waves.to(device))

@@ -1,0 +1,125 @@
+"""Typed configuration: frozen dataclasses <- YAML with `base:` inheritance <- `key=value` overrides."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from vocalgen.errors import VocalgenError
+
+T = TypeVar("T")
+
+
+def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -> T:
+    """Build `cls` from a YAML file and dotted `key=value` overrides.
+
+    A file may name another by `base: other.yaml` (relative to itself); its own keys win, mappings are merged.
+    Values of overrides are read as YAML, so `model.dim=256`, `model.widths=[64,128]` and `compile=true` work.
+
+    Raises:
+        VocalgenError: missing or malformed file, circular `base`, unknown key (the nearest name is suggested),
+            value of the wrong type, missing required key.
+    """
+    values = _read(Path(path), ())
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key:
+            raise VocalgenError(f"override {override!r} is not of the form key=value")
+        _assign(values, key.split("."), _parse(text, f"override {override!r}"))
+    return build(cls, values, str(path))
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Turn nested mappings into the dataclass `cls`; `where` names the source in errors."""
+    hints = typing.get_type_hints(cls)
+    known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
+            raise VocalgenError(f"{where}: unknown key {key!r}{hint}")
+    arguments = {key: _coerce(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    for field in fields(cls):  # type: ignore[arg-type]
+        if field.default is MISSING and field.default_factory is MISSING and field.name not in arguments:
+            raise VocalgenError(f"{where}: key {field.name!r} is required")
+    return cls(**arguments)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise VocalgenError(f"{path}: `base` refers back to itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise VocalgenError(f"cannot read configuration {path}: {error.strerror}") from error
+    values = _parse(text, str(path)) or {}
+    if not isinstance(values, dict):
+        raise VocalgenError(f"{path}: expected `key: value` lines at the top level")
+    base = values.pop("base", None)
+    return values if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), values)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise VocalgenError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _merge(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in own.items():
+        inherited = merged.get(key)
+        merged[key] = _merge(inherited, value) if isinstance(inherited, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _assign(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise VocalgenError(f"override {'.'.join(keys)}: {key!r} is not a section")
+    values[keys[-1]] = value
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    """`value` as type `hint`: dataclasses, tuples, optional scalars; an int is a float, a string stays a string."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise VocalgenError(f"{where}: expected a section, got {value!r}")
+        return build(typing.cast(type, hint), value, where)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return _coerce(inner, value, where)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise VocalgenError(f"{where}: {value!r} is not one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise VocalgenError(f"{where}: expected a list, got {value!r}")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_coerce(arguments[0], item, where) for item in value)
+        if len(value) != len(arguments):
+            raise VocalgenError(f"{where}: expected {len(arguments)} values, got {len(value)}")
+        return tuple(_coerce(argument, item, where) for argument, item in zip(arguments, value, strict=True))
+    if hint is float and isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-4 as a string
+        except ValueError:
+            pass
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise VocalgenError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,78 @@
+"""The command line that all training recipes share."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from vocalgen.data import CacheConfig, WaveCache
+from vocalgen.errors import VocalgenError
+from vocalgen.training.config import load_config
+from vocalgen.training.loop import Objective, Trainer, plain_values
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the clips are and how windows are drawn from them.
+
+    Args:
+        manifest: CSV written by `vocalgen data prepare`.
+        cache: folder for the packed audio (built on first use).
+        frames: mel frames of a training window.
+        gain_db: (low, high) of the random gain.
+        max_shift: largest random delay of a clip in its window, seconds.
+    """
+
+    manifest: str
+    cache: str
+    frames: int
+    gain_db: tuple[float, float] = (-6.0, 0.0)
+    max_shift: float = 0.0
+    split: str = "train"
+    prepare: CacheConfig = field(default_factory=CacheConfig)
+
+    def open(self) -> WaveCache:
+        """The packed clips."""
+        return WaveCache.of(self.manifest, self.cache, self.prepare)
+
+
+def main(config_class: type[Any], objective_class: Callable[[Any], Objective], arguments: Sequence[str] | None = None) -> None:
+    """Parse `CONFIG.yaml [key=value ...] [--dry-run]`, then train or describe; mistakes end with status 2."""
+    parser = argparse.ArgumentParser(description="Train a model; repeat the command to go on where it stopped.")
+    parser.add_argument("config", help="YAML configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to it, e.g. loop.steps=1000")
+    parser.add_argument("--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        config = load_config(config_class, options.config, options.overrides)
+        objective = objective_class(config)
+        if options.dry_run:
+            _describe(config, objective)
+        else:
+            Trainer(objective, config.loop, config).train()
+    except VocalgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; repeat the command to go on from the last save", file=sys.stderr)
+        sys.exit(130)
+
+
+def _describe(config: Any, objective: Objective) -> None:
+    print(yaml.safe_dump(plain_values(config), sort_keys=False))
+    for name, network in objective.networks.items():
+        print(f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        objective.forward_once()
+    epoch = -(-len(objective.indices) // config.loop.batch_size)
+    print(f"forward pass of one clip: {counter.get_total_flops() / 1e9:.2f} GFLOP")
+    print(f"{len(objective.indices):,} clips, {epoch:,} steps per epoch, {config.loop.steps / epoch:.1f} epochs")

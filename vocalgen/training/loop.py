@@ -1,0 +1,338 @@
+"""One training loop on Accelerate: step-indexed data, EMA, previews, atomic checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader, Dataset
+
+from vocalgen import __version__
+from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.data import StepSampler, collate, step_seed
+from vocalgen.errors import VocalgenError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long and how carefully to train.
+
+    Args:
+        run: run folder.
+        steps: optimiser steps in all.
+        batch_size: clips a step over all processes.
+        ema_decay: decay of the averaged weights, warmed up as min(decay, (1 + t) / (10 + t)).
+        warmup: steps of linear learning-rate warm-up.
+        cooldown: last steps over which the learning rate falls linearly to zero.
+        grad_clip: largest gradient norm.
+        log_every, preview_every, save_every: steps between log lines, pictures and sounds, resume points.
+        keep: resume points kept.
+        workers: data-loading processes.
+    """
+
+    run: str
+    steps: int
+    batch_size: int
+    seed: int = 0
+    ema_decay: float = 0.999
+    warmup: int = 200
+    cooldown: int = 0
+    grad_clip: float = 1.0
+    log_every: int = 50
+    preview_every: int = 1000
+    save_every: int = 500
+    keep: int = 1
+    workers: int = 0
+
+
+class Objective(ABC):
+    """What a model learns from: networks, optimisers, data and one step. Subclasses live in this package.
+
+    The loop calls `step` with the batch; the step calls `self.update(name, loss)` once for each optimiser.
+    """
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, Optimizer]
+    averaged: tuple[str, ...]
+    """Names of the networks that get an exponential moving average."""
+    dataset: Dataset[dict[str, Any]]
+    indices: np.ndarray
+
+    accelerator: Accelerator
+    grad_clip: float
+    ema: dict[str, AveragedModel]
+
+    @abstractmethod
+    def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """Learn from one batch; returns scalars to log."""
+
+    @abstractmethod
+    def forward_once(self) -> None:
+        """One clip through the trained network, for counting FLOPs."""
+
+    @abstractmethod
+    def export(self, folder: Path) -> None:
+        """Write the averaged model for use."""
+
+    def preview(self, step: int) -> Previews:
+        """Pictures and sounds of the averaged model."""
+        return Previews({}, {}, 24_000)
+
+    def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
+        """Names of the batch's clips, for the message when a loss is not finite."""
+        return [str(int(index)) for index in batch["index"]]
+
+    def update(self, optimizer: str, loss: Tensor, *networks: str) -> Tensor:
+        """Backward, clip and step one optimiser; returns the gradient norm of `networks`."""
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(optimizer, float(loss))
+        self.optimizers[optimizer].zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        parameters = [p for name in networks for p in self.networks[name].parameters()]
+        norm = self.accelerator.clip_grad_norm_(parameters, self.grad_clip)
+        self.optimizers[optimizer].step()
+        return norm
+
+    def plain(self, network: str) -> Any:
+        """A network without the wrappers of distributed or compiled training."""
+        return self.accelerator.unwrap_model(self.networks[network], keep_torch_compile=False)
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Mel pictures (n_mels, L) and sounds (samples,) by name."""
+
+    mels: Mapping[str, Tensor]
+    sounds: Mapping[str, Tensor]
+    sample_rate: int
+
+
+class NonFiniteLoss(Exception):
+    """A loss became NaN or infinite."""
+
+    def __init__(self, name: str, value: float) -> None:
+        super().__init__(f"{name} loss is {value}")
+
+
+class Trainer:
+    """Run an objective in a run folder; run it again to go on where it stopped."""
+
+    def __init__(self, objective: Objective, config: LoopConfig, resolved: Any) -> None:
+        self.objective, self.config = objective, config
+        self.accelerator = objective.accelerator = Accelerator()
+        self.run = Path(config.run)
+        objective.grad_clip = config.grad_clip
+        for name, network in objective.networks.items():
+            objective.networks[name] = self.accelerator.prepare_model(network)
+        for name, optimizer in objective.optimizers.items():
+            objective.optimizers[name] = self.accelerator.prepare_optimizer(optimizer)
+        objective.ema = {
+            name: AveragedModel(objective.plain(name), multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
+            for name in objective.averaged
+        }
+        self.base_rates = {
+            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in objective.optimizers.items()
+        }
+        if self.accelerator.is_main_process:
+            self._describe(resolved)
+        self.step = self._resume()
+
+    def train(self) -> None:
+        """Train to `config.steps`, then export.
+
+        Raises:
+            VocalgenError: a loss is not finite; the message names the step and the clips of the batch.
+        """
+        config, objective = self.config, self.objective
+        sampler = StepSampler(
+            objective.indices,
+            config.batch_size,
+            config.seed,
+            self.step,
+            config.steps,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+        loader = DataLoader(
+            objective.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=config.workers
+        )
+        tracker = _tracker(self.run) if self.accelerator.is_main_process else None
+        window: list[dict[str, Tensor]] = []
+        since = time.perf_counter()
+        for network in objective.networks.values():
+            network.train()
+        for batch in loader:
+            batch = {key: value.to(self.accelerator.device) for key, value in batch.items()}
+            self._set_rates()
+            torch.manual_seed(self._seed(1))
+            generator = torch.Generator(self.accelerator.device).manual_seed(self._seed(0))
+            try:
+                window.append(objective.step(batch, self.step, generator))
+            except NonFiniteLoss as error:
+                clips = ", ".join(objective.clip_ids(batch))
+                raise VocalgenError(
+                    f"stopped at step {self.step}: {error}; the batch held {clips}. "
+                    f"Lower the learning rate or leave these clips out; repeat the command to go on from the last save"
+                ) from error
+            for name, average in objective.ema.items():
+                average.update_parameters(objective.plain(name))
+            self.step += 1
+            if self.step % config.log_every == 0:
+                rate = len(window) * config.batch_size / (time.perf_counter() - since)
+                self._log(window, rate, tracker)
+                window, since = [], time.perf_counter()
+            if self.accelerator.is_main_process and self.step % config.preview_every == 0:
+                self._preview(tracker)
+            if self.step % config.save_every == 0 or self.step == config.steps:
+                self._save()
+        self._save()
+
+    def _seed(self, stream: int) -> int:
+        return step_seed(self.config.seed + 1 + stream, self.step * 4096 + self.accelerator.process_index)
+
+    def _set_rates(self) -> None:
+        config = self.config
+        factor = min(1.0, (self.step + 1) / max(config.warmup, 1))
+        if config.cooldown:
+            factor = min(factor, (config.steps - self.step) / config.cooldown)
+        for name, optimizer in self.objective.optimizers.items():
+            for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
+                group["lr"] = base * factor
+
+    def _log(self, window: list[dict[str, Tensor]], rate: float, tracker: Any) -> None:
+        means = {
+            key: float(torch.stack([torch.as_tensor(entry[key]).detach().float() for entry in window if key in entry]).mean())
+            for key in window[-1]
+        }
+        if not self.accelerator.is_main_process:
+            return
+        line = {"step": self.step, "clips_per_second": round(rate, 2), **{key: round(value, 6) for key, value in means.items()}}
+        with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        logger.info("  ".join(f"{key} {value:.6g}" for key, value in line.items()))
+        if tracker is not None:
+            for key, value in line.items():
+                tracker.add_scalar(key, value, self.step)
+
+    @torch.no_grad()
+    def _preview(self, tracker: Any) -> None:
+        previews = self.objective.preview(self.step)
+        if tracker is None:
+            return
+        for name, mel in previews.mels.items():
+            low, high = mel.min(), mel.max()
+            tracker.add_image(name, ((mel - low) / (high - low + 1e-6)).flip(0)[None].cpu(), self.step)
+        for name, wave in previews.sounds.items():
+            tracker.add_audio(name, wave.cpu(), self.step, previews.sample_rate)
+
+    def _state_path(self, step: int) -> Path:
+        return self.run / "state" / f"step-{step}"
+
+    def _save(self) -> None:
+        self.accelerator.wait_for_everyone()
+        if not self.accelerator.is_main_process or self._state_path(self.step).exists():
+            return
+        objective = self.objective
+        state = {
+            "step": self.step,
+            "networks": {name: objective.plain(name).state_dict() for name in objective.networks},
+            "ema": {name: average.state_dict() for name, average in objective.ema.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in objective.optimizers.items()},
+        }
+        with atomic_path(self._state_path(self.step)) as folder:
+            folder.mkdir()
+            torch.save(state, folder / "state.pt")
+        for old in self._saved()[: -self.config.keep]:
+            shutil.rmtree(self._state_path(old))
+        with atomic_path(self.run / "export") as folder:
+            folder.mkdir()
+            objective.export(folder)
+
+    def _saved(self) -> list[int]:
+        folders = self.run.glob("state/step-*")
+        return sorted(int(folder.name.removeprefix("step-")) for folder in folders)
+
+    def _resume(self) -> int:
+        saved = self._saved()
+        if not saved:
+            return 0
+        path = self._state_path(saved[-1]) / "state.pt"
+        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        objective = self.objective
+        try:
+            for name in objective.networks:
+                objective.plain(name).load_state_dict(state["networks"][name])
+            for name, average in objective.ema.items():
+                average.load_state_dict(state["ema"][name])
+            for name, optimizer in objective.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise VocalgenError(
+                f"{path} belongs to another model; choose a new `loop.run` folder ({str(error).splitlines()[0]})"
+            ) from error
+        logger.info("going on from step %d in %s", state["step"], self.run)
+        return int(state["step"])
+
+    def _describe(self, resolved: Any) -> None:
+        atomic_write_text(self.run / "config.yaml", yaml.safe_dump(plain_values(resolved), sort_keys=False))
+        atomic_write_text(self.run / "environment.json", json.dumps(environment(self.accelerator), indent=2))
+
+
+def environment(accelerator: Accelerator) -> dict[str, Any]:
+    """Versions and hardware, as written into a run folder."""
+    return {
+        "vocalgen": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": str(accelerator.device),
+        "processes": accelerator.num_processes,
+        "mixed_precision": accelerator.mixed_precision,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def plain_values(value: Any) -> Any:
+    """Dataclasses and tuples as what YAML knows."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {key: plain_values(item) for key, item in value.items()}
+    return [plain_values(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _ema(decay: float) -> Any:
+    @torch.no_grad()
+    def average(averaged: Any, current: Any, count: Any) -> None:
+        warm = min(decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - warm)
+
+    return average
+
+
+def _tracker(run: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.warning("TensorBoard is not installed (pip install 'vocalgen[train]'); only metrics.jsonl is written")
+        return None
+    return SummaryWriter(str(run / "tensorboard"))
+
+
