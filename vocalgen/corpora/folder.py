@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocalgen.corpora.manifest import EMOTION_PREFIX, SPLITS, Clip, Manifest
+from vocalgen.corpora.manifest import COLUMNS, EMOTION_PREFIX, SPLITS, Clip, Manifest
 from vocalgen.emotions import (
     VOCABULARIES,
     Condition,
@@ -107,11 +107,20 @@ def scan(
 
 
 def _table_in(folder: Path) -> Path | None:
-    tables = sorted(entry for entry in folder.iterdir() if entry.suffix.lower() in (".csv", ".jsonl"))
+    tables = sorted(entry for entry in folder.iterdir() if _is_table(entry))
     if len(tables) > 1:
         names = ", ".join(table.name for table in tables[:4])
         raise VocalgenError(f"{folder} holds several tables ({names}); name the one to use")
     return tables[0] if tables else None
+
+
+def _is_table(file: Path) -> bool:
+    """A CSV or JSONL file that is not a manifest somebody put beside the clips."""
+    suffix = file.suffix.lower()
+    if suffix != ".csv":
+        return suffix == ".jsonl"
+    with file.open("rb") as lines:
+        return not lines.readline().startswith(",".join(COLUMNS).encode())
 
 
 def _walk(folder: Path) -> list[_Row]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +121,28 @@ def _reports(manifest: Manifest, processes: int) -> Iterator[AudioReport]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context)
     try:
-        yield from pool.map(inspect, files, chunksize=_CHUNK)
+        with _interrupts_ignored():  # by the children as well, for good: Ctrl-C is the parent's affair
+            reports = pool.map(inspect, files, chunksize=_CHUNK)
+        yield from reports
+    except BrokenProcessPool as error:
+        raise VocalgenError(
+            "a process died (out of memory, or a clip that crashes the decoder); try again with one process"
+        ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment; processes started meanwhile inherit that. Only the main thread can."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _clash(clip: Clip, original: Clip) -> Iterator[str]:

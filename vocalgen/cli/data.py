@@ -1,0 +1,194 @@
+"""`vocalgen data`: prepare a corpus, describe a manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vocalgen.corpora.manifest import Manifest
+    from vocalgen.corpora.stats import CorpusStats
+    from vocalgen.corpora.verify import VerificationReport
+
+data_app = typer.Typer(
+    help="Prepare, verify and describe a corpus.", no_args_is_help=True, add_completion=False
+)
+prepare_app = typer.Typer(help="Make a manifest of a corpus and verify its clips.", no_args_is_help=True)
+data_app.add_typer(prepare_app, name="prepare")
+
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Manifest (CSV) to write.")]
+VerifyOption = Annotated[
+    bool,
+    typer.Option("--verify/--no-verify", help="Decode every clip once: durations, and flags of bad clips."),
+]
+ProcessesOption = Annotated[int, typer.Option(min=1, help="How many clips to decode at once.")]
+
+_SHOWN = 20
+_PROCESSES = min(8, os.cpu_count() or 1)
+
+
+@prepare_app.command("emogator")
+def prepare_emogator(
+    folder: Annotated[Path, typer.Argument(help="Folder of EmoGator's mp3 files, or its repository.")],
+    out: OutOption,
+    verify: VerifyOption = True,
+    processes: ProcessesOption = _PROCESSES,
+) -> None:
+    """EmoGator: 30 emotions, split by contributor (1-284 train, 285-319 validation, 320-357 test)."""
+    from vocalgen.corpora import emogator
+
+    _prepare(lambda: emogator.scan(folder), out, verify, processes)
+
+
+@prepare_app.command("folder")
+def prepare_folder(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV or JSONL table, the folder it lies in, or one folder of audio per emotion."
+        ),
+    ],
+    out: OutOption,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(help="hume-10, prosody-9, sonata-25 or emogator-30; default: the names that occur."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Put every clip into train, validation or test.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draw by speaker when the table has no split.")] = 0,
+    verify: VerifyOption = True,
+    processes: ProcessesOption = _PROCESSES,
+) -> None:
+    """Your own clips: columns file, emotion (or intensities emotion:<Name>), speaker, split."""
+    from vocalgen.corpora import folder
+    from vocalgen.emotions import get_vocabulary
+
+    known = get_vocabulary(vocabulary) if vocabulary else None
+    _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes)
+
+
+@data_app.command("stats")
+def stats(
+    manifest: Annotated[Path, typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`.")],
+    figure: Annotated[Path | None, typer.Option(help="Also draw a picture (.png, .svg, .pdf).")] = None,
+) -> None:
+    """Clips, speakers and seconds per split and emotion."""
+    from rich.console import Console
+
+    from vocalgen.corpora.manifest import Manifest
+    from vocalgen.corpora.stats import describe, draw
+
+    loaded, console = Manifest.load(manifest), Console()
+    _print_stats(describe(loaded), console)
+    if figure is not None:
+        draw(loaded, figure)
+        console.print(f"wrote {figure}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: int) -> None:
+    from rich.console import Console
+
+    from vocalgen.atomic import atomic_write_text
+
+    console = Console()
+    _require_writable(out)
+    manifest = scan()
+    report_path = out.with_suffix(".report.json")
+    if verify:
+        manifest, report = _verify(manifest, processes)
+        atomic_write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n")
+        _print_report(report, report_path, console)
+    else:
+        report_path.unlink(missing_ok=True)  # one of an earlier run would speak of other clips
+        for note in (*manifest.notes, "not verified: durations and flags are unknown"):
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    manifest.save(out)
+    splits = ", ".join(f"{len(manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
+    console.print(
+        f"wrote {out}: {len(manifest):,} clips ({splits})", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def _verify(manifest: Manifest, processes: int) -> tuple[Manifest, VerificationReport]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vocalgen.corpora.verify import verify
+
+    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("verifying", total=len(manifest))
+        return verify(manifest, processes, lambda done: bar.advance(task, done))
+
+
+def _print_report(report: VerificationReport, path: Path, console: Console) -> None:
+    from rich.table import Table
+
+    from vocalgen.corpora.manifest import EXCLUDING_FLAGS
+
+    table = Table(
+        "flag", "clips", "consequence", title=f"{report.clips:,} clips, {report.seconds / 3600:.2f} h"
+    )
+    table.columns[1].justify = "right"
+    for flag, count in report.counts.items():
+        table.add_row(flag, f"{count:,}", "left out of training" if flag in EXCLUDING_FLAGS else "kept")
+    table.add_row("usable", f"{report.usable:,}", "", style="bold")
+    console.print(table)
+    # Clips that are left out come first; the rest only tells of quality.
+    problems = sorted(report.problems, key=lambda problem: problem.flag not in EXCLUDING_FLAGS)
+    lines = [f"{problem.flag}: {problem.id} ({problem.detail})" for problem in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"... and {len(problems) - _SHOWN:,} more, all listed in {path}")
+    lines += [f"note: {note}" for note in report.notes]
+    if not report.usable:
+        lines.append("note: no usable clip is left")
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_stats(stats: CorpusStats, console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
+    table.add_column("emotion", footer="all", no_wrap=True)
+    for split, tally in stats.per_split.items():
+        table.add_column(f"{split[:5]}\nclips", justify="right", footer=f"{tally.clips:,}", no_wrap=True)
+        table.add_column("\nspk", justify="right", footer=f"{tally.speakers:,}", no_wrap=True)
+        table.add_column("\nsec", justify="right", footer=f"{tally.seconds:,.0f}", no_wrap=True)
+    for emotion in stats.emotions:
+        cells = []
+        for split in stats.per_split:
+            tally = stats.per_emotion[emotion, split]
+            cells += [f"{tally.clips:,}", f"{tally.speakers:,}", f"{tally.seconds:,.0f}"]
+        table.add_row(emotion, *cells)
+    console.print(table)
+    total = stats.total
+    flags = ", ".join(f"{count:,} {flag}" for flag, count in stats.flags.items()) or "none"
+    console.print(
+        f"{total.clips:,} usable clips, {total.speakers:,} speakers, {total.seconds / 3600:.2f} h; "
+        f"{stats.excluded:,} left out; flags: {flags}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _require_writable(out: Path) -> None:
+    """Fail before the long verification, not after it, when the manifest could not be written."""
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise VocalgenError(f"cannot write {out}: {error.strerror or error}; choose another place") from error
