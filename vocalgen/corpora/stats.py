@@ -148,7 +148,7 @@ def _draw_durations(axes: Any, usable: Manifest) -> None:
     if not len(everything):
         axes.text(0.5, 0.5, "durations unknown: not verified", ha="center", transform=axes.transAxes)
         return
-    edges = np.linspace(0.0, float(np.quantile(everything, 0.999)) * 1.02, 50)
+    edges = np.linspace(0.0, float(np.quantile(everything, 0.999)) * 1.02, 25)
     clipped = [np.minimum(values, edges[-1]) for values in known.values()]
     axes.hist(clipped, edges, histtype="step", linewidth=1.5, color=[COLOURS[split] for split in known])
     axes.set_yscale("log")
