@@ -1,0 +1,44 @@
+"""Settings and fixtures of all tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before torch or numpy load: one thread gives the same sums everywhere, and nothing asks a network.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _settled_torch() -> Iterator[None]:
+    """A test finds torch with one thread and a fixed seed, whatever ran before it."""
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+    yield
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The source tree: the folder of pyproject.toml."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def emogator() -> Path:
+    """The folder of the EmoGator recordings, for tests marked `corpus`; skips where there is none."""
+    folder = Path(os.environ.get("VOCALGEN_EMOGATOR") or ROOT.parent / "shared" / "emogator")
+    if not folder.is_dir():
+        pytest.skip("no EmoGator recordings here; set VOCALGEN_EMOGATOR to their folder")
+    return folder
