@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -131,6 +132,32 @@ class LogMel(nn.Module):
         )
         amplitude = (spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt()
         return (self.filterbank @ amplitude).clamp(min=self.config.floor).log()
+
+
+@torch.no_grad()
+def log_mels(
+    waves: Sequence[np.ndarray], log_mel: LogMel, batch_size: int = 64, dtype: torch.dtype = torch.float32
+) -> list[Tensor]:
+    """Log-mels of clips of any length, computed in batches of similar length.
+
+    Every clip is followed by silence before analysis, so that its mel does not depend on the batch it was in.
+
+    Returns:
+        one (n_mels, ceil(samples / hop_length)) tensor of type `dtype` a clip, in the order of `waves`.
+    """
+    config, device = log_mel.config, log_mel.window.device
+    mels: list[Tensor] = [torch.empty(0)] * len(waves)
+    order = sorted(range(len(waves)), key=lambda index: len(waves[index]))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        samples = len(waves[batch[-1]]) // config.hop_length * config.hop_length + 2 * config.n_fft
+        padded = torch.zeros(len(batch), samples)
+        for row, index in enumerate(batch):
+            padded[row, : len(waves[index])] = torch.from_numpy(waves[index])
+        result = log_mel(padded.to(device)).to(dtype)
+        for row, index in enumerate(batch):
+            mels[index] = result[row, :, : -(-len(waves[index]) // config.hop_length)].clone()
+    return mels
 
 
 def mel_filterbank(config: MelConfig) -> Tensor:

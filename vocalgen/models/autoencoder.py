@@ -9,6 +9,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from vocalgen.mel import MelConfig
+
 STRIDE = 2
 """Time reduction between two stages."""
 
@@ -95,6 +97,16 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         self.register_buffer("latent_mean", torch.zeros(latent_dim))
         self.register_buffer("latent_std", torch.ones(latent_dim))
 
+    @property
+    def latent_dim(self) -> int:
+        """Channels of the latent."""
+        return int(self.config.latent_dim)
+
+    @property
+    def front_end(self) -> MelConfig:
+        """The log-mel this autoencoder was trained on."""
+        return MelConfig.from_dict(self.config.mel)
+
     def encode(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """(B, n_mels, L) log-mel -> posterior mean and log-variance, each (B, L / downsampling, latent_dim)."""
         normal = (mel.transpose(1, 2) - self.config.mel_mean) / self.config.mel_std
@@ -117,6 +129,53 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
 
     def normalise(self, latent: Tensor) -> Tensor:
         """Latents to zero mean and unit deviation a channel, as the diffusion model sees them."""
+        return (latent - self.latent_mean) / self.latent_std
+
+    def denormalise(self, latent: Tensor) -> Tensor:
+        """Inverse of `normalise`."""
+        return latent * self.latent_std + self.latent_mean
+
+
+class MelFrames(ModelMixin, ConfigMixin):
+    """Log-mel frames taken as they are: stands in for an autoencoder where a model works on frames directly.
+
+    Args:
+        mel: the front end as `MelConfig.to_dict()`.
+        mel_mean, mel_std: affine normalisation of log-mel values.
+    """
+
+    downsampling = 1
+
+    @register_to_config
+    def __init__(self, mel: dict[str, Any], mel_mean: float = -6.0, mel_std: float = 2.5) -> None:
+        super().__init__()
+        self.register_buffer("latent_mean", torch.tensor(mel_mean))
+        self.register_buffer("latent_std", torch.tensor(mel_std))
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    @property
+    def front_end(self) -> MelConfig:
+        """The log-mel of the frames."""
+        return MelConfig.from_dict(self.config.mel)
+
+    @property
+    def latent_dim(self) -> int:
+        """Channels of a frame."""
+        return self.front_end.n_mels
+
+    def encode(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n_mels, L) -> (B, L, n_mels) and a log-variance of nearly nothing."""
+        frames = mel.transpose(1, 2)
+        return frames, torch.full_like(frames, -20.0)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """(B, L, n_mels) -> (B, n_mels, L)."""
+        return latent.transpose(1, 2)
+
+    def normalise(self, latent: Tensor) -> Tensor:
+        """Frames of order one."""
         return (latent - self.latent_mean) / self.latent_std
 
     def denormalise(self, latent: Tensor) -> Tensor:

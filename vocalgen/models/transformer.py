@@ -11,6 +11,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 from torch import Tensor, nn
 
+from vocalgen.mel import MelConfig
+
 
 class Conditioning(NamedTuple):
     """What a clip should be.
@@ -42,6 +44,8 @@ class MelTransformer(ModelMixin, ConfigMixin):
         preconditioning: arguments of `models.denoiser.preconditioning`, kept with the weights they belong to.
     """
 
+    rotation: Tensor
+
     @register_to_config
     def __init__(
         self,
@@ -58,7 +62,9 @@ class MelTransformer(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         if length % patch or dim % heads or (dim // heads) % 2:
-            raise ValueError(f"length {length} must divide by patch {patch}, dim {dim} into an even size a head ({heads})")
+            raise ValueError(
+                f"length {length} must divide by patch {patch}, dim {dim} into an even size a head ({heads})"
+            )
         tokens = length // patch
         self.patch = patch
         self.embed = nn.Linear(in_channels * patch, dim)
@@ -78,7 +84,10 @@ class MelTransformer(ModelMixin, ConfigMixin):
             nn.init.zeros_(layer.bias)
         self.register_buffer("rotation", rotary_table(tokens, dim // heads), persistent=False)
 
-    rotation: Tensor
+    @property
+    def front_end(self) -> MelConfig:
+        """The log-mel this transformer was trained on, directly or through latents."""
+        return MelConfig.from_dict(self.config.mel)
 
     def forward(self, x: Tensor, noise: Tensor, condition: Conditioning) -> Tensor:
         """(B, length, in_channels) noisy sample, (B,) noise label of order one -> (B, length, in_channels)."""

@@ -104,7 +104,9 @@ class AutoencoderObjective(Objective):
             _, targets = discriminator(mel)
         fake, features = discriminator(output)
         adversarial = (fake - 1).square().mean()
-        matching = sum(((f - t).abs().mean() / t.abs().mean() for f, t in zip(features, targets, strict=True)), fake.new_zeros(()))
+        matching = sum(
+            ((f - t).abs().mean() / t.abs().mean() for f, t in zip(features, targets, strict=True)), fake.new_zeros(())
+        )
         total = loss + self.config.adversarial_weight * adversarial + self.config.feature_weight * matching
         norm = self.update("autoencoder", total, "autoencoder")
         return {"grad_norm": norm, "discriminator": loss_d, "adversarial": adversarial, "matching": matching}

@@ -44,12 +44,16 @@ class DataConfig:
         return WaveCache.of(self.manifest, self.cache, self.prepare)
 
 
-def main(config_class: type[Any], objective_class: Callable[[Any], Objective], arguments: Sequence[str] | None = None) -> None:
+def main(
+    config_class: type[Any], objective_class: Callable[[Any], Objective], arguments: Sequence[str] | None = None
+) -> None:
     """Parse `CONFIG.yaml [key=value ...] [--dry-run]`, then train or describe; mistakes end with status 2."""
     parser = argparse.ArgumentParser(description="Train a model; repeat the command to go on where it stopped.")
     parser.add_argument("config", help="YAML configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to it, e.g. loop.steps=1000")
-    parser.add_argument("--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch"
+    )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:

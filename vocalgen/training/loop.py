@@ -9,7 +9,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class Objective(ABC):
     def update(self, optimizer: str, loss: Tensor, *networks: str) -> Tensor:
         """Backward, clip and step one optimiser; returns the gradient norm of `networks`."""
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(optimizer, float(loss))
+            raise NonFiniteLoss(optimizer, loss.item())
         self.optimizers[optimizer].zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         parameters = [p for name in networks for p in self.networks[name].parameters()]
@@ -117,11 +117,12 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Previews:
-    """Mel pictures (n_mels, L) and sounds (samples,) by name."""
+    """Mel pictures (n_mels, L), sounds (samples,) and validation figures by name."""
 
     mels: Mapping[str, Tensor]
     sounds: Mapping[str, Tensor]
     sample_rate: int
+    scalars: Mapping[str, float] = field(default_factory=dict)
 
 
 class NonFiniteLoss(Exception):
@@ -170,9 +171,7 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        loader = DataLoader(
-            objective.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=config.workers
-        )
+        loader = DataLoader(objective.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=config.workers)
         tracker = _tracker(self.run) if self.accelerator.is_main_process else None
         window: list[dict[str, Tensor]] = []
         since = time.perf_counter()
@@ -218,12 +217,17 @@ class Trainer:
 
     def _log(self, window: list[dict[str, Tensor]], rate: float, tracker: Any) -> None:
         means = {
-            key: float(torch.stack([torch.as_tensor(entry[key]).detach().float() for entry in window if key in entry]).mean())
+            key: float(
+                torch.stack([torch.as_tensor(entry[key]).detach().float() for entry in window if key in entry]).mean()
+            )
             for key in window[-1]
         }
         if not self.accelerator.is_main_process:
             return
-        line = {"step": self.step, "clips_per_second": round(rate, 2), **{key: round(value, 6) for key, value in means.items()}}
+        self._write({"clips_per_second": round(rate, 2), **means}, tracker)
+
+    def _write(self, values: Mapping[str, float], tracker: Any) -> None:
+        line = {"step": self.step, **{key: round(value, 6) for key, value in values.items()}}
         with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         logger.info("  ".join(f"{key} {value:.6g}" for key, value in line.items()))
@@ -234,6 +238,8 @@ class Trainer:
     @torch.no_grad()
     def _preview(self, tracker: Any) -> None:
         previews = self.objective.preview(self.step)
+        if previews.scalars:
+            self._write(previews.scalars, tracker)
         if tracker is None:
             return
         for name, mel in previews.mels.items():
@@ -334,5 +340,3 @@ def _tracker(run: Path) -> Any:
         logger.warning("TensorBoard is not installed (pip install 'vocalgen[train]'); only metrics.jsonl is written")
         return None
     return SummaryWriter(str(run / "tensorboard"))
-
-
