@@ -1,0 +1,249 @@
+"""Objective of the emotion classifier: soft-label cross-entropy on augmented log-mels in memory."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vocalgen.data import WaveCache, collate
+from vocalgen.mel import LogMel, MelConfig, log_mels
+from vocalgen.models.classifier import MelClassifier
+from vocalgen.training.entry import DataConfig
+from vocalgen.training.loop import LoopConfig, Objective, Previews
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClassifierModel:
+    """Sizes, see `MelClassifier`."""
+
+    embedding_dim: int = 64
+    stem: tuple[int, int] = (16, 24)
+    widths: tuple[int, ...] = (128, 192, 256)
+    depths: tuple[int, ...] = (2, 2, 2)
+    expansion: int = 3
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training clips; all on log-mels.
+
+    Args:
+        mixup: both parameters of the beta distribution of the mixing weight (arXiv 1710.09412); 0: none.
+        stretch: (low, high) of the speed, log-uniform.
+        band_shift: largest shift of the bands up or down: roughly another tract length and pitch.
+        masks: masks a clip along bands and as many along frames (arXiv 1904.08779).
+        mask_bands, mask_frames: largest extent of a mask.
+    """
+
+    mixup: float = 0.2
+    stretch: tuple[float, float] = (0.87, 1.15)
+    band_shift: int = 4
+    masks: int = 2
+    mask_bands: int = 12
+    mask_frames: int = 16
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Configuration of `recipes/train_recogniser.py`.
+
+    Args:
+        label_smoothing: share of the target spread evenly over all classes.
+        validation_split: split whose accuracy is logged every `loop.preview_every` steps.
+    """
+
+    data: DataConfig
+    loop: LoopConfig
+    mel: MelConfig = field(default_factory=MelConfig)
+    model: ClassifierModel = field(default_factory=ClassifierModel)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    validation_split: str = "validation"
+
+
+class ClipMels(Dataset[dict[str, Any]]):
+    """Log-mels of cached clips, kept in memory at half precision, stretched and placed at random.
+
+    Keyed by (clip index, seed) like `WaveWindows`. A clip longer than the window is cropped.
+    """
+
+    def __init__(
+        self,
+        cache: WaveCache,
+        indices: np.ndarray,
+        config: DataConfig,
+        mel: MelConfig,
+        stretch: tuple[float, float],
+    ) -> None:
+        self.cache, self.indices, self.config, self.mel, self.stretch = cache, indices, config, mel, stretch
+
+    @cached_property
+    def mels(self) -> dict[int, np.ndarray]:
+        """(frames, n_mels) float16 by clip index, computed on first use."""
+        logger.info("computing %d log-mels", len(self.indices))
+        log_mel = LogMel(self.mel)
+        mels: dict[int, np.ndarray] = {}
+        for part in np.array_split(self.indices, max(len(self.indices) // 2000, 1)):
+            computed = log_mels([self.cache.wave(index) for index in part], log_mel, dtype=torch.float16)
+            mels |= {int(index): mel.T.contiguous().numpy() for index, mel in zip(part, computed, strict=True)}
+        return mels
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        """{mel (n_mels, frames), frames, intensities (K,), index} for a (clip index, seed) pair."""
+        index, seed = key
+        rng = np.random.default_rng(seed)
+        mel = _stretch(self.mels[index], float(np.exp(rng.uniform(*np.log(self.stretch)))))
+        gain = rng.uniform(*self.config.gain_db) * np.log(10) / 20
+        window = np.full((self.config.frames, self.mel.n_mels), self.mel.log_floor, dtype=np.float32)
+        start = int(rng.integers(0, max(len(mel) - self.config.frames, 0) + 1))
+        mel = mel[start : start + self.config.frames]
+        room = min(self.config.frames - len(mel), int(self.config.max_shift * self.mel.frame_rate))
+        offset = int(rng.integers(0, room + 1))
+        window[offset : offset + len(mel)] = np.maximum(mel + gain, self.mel.log_floor)
+        return {
+            "mel": torch.from_numpy(window.T),
+            "frames": offset + len(mel),
+            "intensities": torch.from_numpy(self.cache.intensities[index]),
+            "index": index,
+        }
+
+
+class ClassifierObjective(Objective):
+    """Trains `MelClassifier`."""
+
+    averaged = ("classifier",)
+
+    def __init__(self, config: ClassifierConfig) -> None:
+        self.config = config
+        self.cache = config.data.open()
+        self.indices = self.cache.select(config.data.split)
+        self.held_out = self.cache.select(config.validation_split)
+        self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel, config.augmentation.stretch)
+        self._validation = ClipMels(self.cache, self.held_out, config.data, config.mel, (1.0, 1.0))
+        torch.manual_seed(config.loop.seed)
+        classifier = MelClassifier(config.mel.to_dict(), self.cache.emotions.emotions, **asdict(config.model))
+        self.networks = {"classifier": classifier}
+        self.optimizers = {
+            "classifier": torch.optim.AdamW(
+                classifier.parameters(),
+                config.learning_rate,
+                betas=(0.9, 0.98),
+                weight_decay=config.weight_decay,
+            )
+        }
+
+    def forward_once(self) -> None:
+        """One clip through the network, for counting."""
+        self.networks["classifier"](torch.zeros(1, self.config.mel.n_mels, self.config.data.frames))
+
+    def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step on {mel (B, n_mels, L), frames (B,), intensities (B, K)}."""
+        options, floor = self.config.augmentation, self.config.mel.log_floor
+        mel = shift_bands(batch["mel"], options.band_shift, generator)
+        mel, frames, target = mixup(mel, batch["frames"], targets(batch["intensities"]), options.mixup, generator)
+        for _ in range(options.masks):
+            mel = mask(mel, 1, options.mask_bands, floor, generator)
+            mel = mask(mel, 2, options.mask_frames, floor, generator)
+        logits = self.networks["classifier"](mel, frames)
+        loss = F.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+        accuracy = (logits.argmax(1) == target.argmax(1)).float().mean()
+        norm = self.update("classifier", loss, "classifier")
+        return {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
+
+    def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
+        """Manifest ids of the batch."""
+        return [self.cache.ids[int(index)] for index in batch["index"]]
+
+    def preview(self, step: int) -> Previews:
+        """Accuracy of the averaged classifier on the validation split."""
+        average: Any = self.ema["classifier"].module.eval()
+        device = next(average.parameters()).device
+        order = sorted(self.held_out, key=lambda index: len(self._validation.mels[index]))
+        top1 = top3 = loss = 0.0
+        for start in range(0, len(order), 64):
+            batch = self._whole([int(index) for index in order[start : start + 64]])
+            logits = average(batch["mel"].to(device), batch["frames"].to(device)).float().cpu()
+            target = targets(batch["intensities"])
+            hits = logits.topk(min(3, logits.shape[1]), dim=1).indices == target.argmax(1, keepdim=True)
+            top1, top3 = top1 + float(hits[:, 0].sum()), top3 + float(hits.sum())
+            loss += float(F.cross_entropy(logits, target, reduction="sum"))
+        figures = {"validation_accuracy": top1, "validation_top3": top3, "validation_loss": loss}
+        return Previews(
+            {}, {}, self.config.mel.sample_rate, {key: value / len(order) for key, value in figures.items()}
+        )
+
+    def export(self, folder: Path) -> None:
+        """Save the averaged classifier."""
+        average: Any = self.ema["classifier"].module.eval()
+        average.save_pretrained(folder)
+
+    def _whole(self, indices: list[int]) -> dict[str, Tensor]:
+        """A batch of whole clips, padded to the longest."""
+        mels = [torch.from_numpy(self._validation.mels[index]).float() for index in indices]
+        padded = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=self.config.mel.log_floor)
+        labels = collate([{"intensities": torch.from_numpy(self.cache.intensities[index])} for index in indices])
+        return {"mel": padded.transpose(1, 2), "frames": torch.tensor([len(mel) for mel in mels]), **labels}
+
+
+def targets(intensities: Tensor) -> Tensor:
+    """(B, K) intensities in [0, 1] -> distributions over the classes; unknown (NaN) ones count as 0."""
+    known = intensities.nan_to_num(0.0)
+    return known / known.sum(1, keepdim=True).clamp(min=1e-6)
+
+
+def shift_bands(mel: Tensor, largest: int, generator: torch.Generator) -> Tensor:
+    """Move the bands of each clip of (B, n_mels, L) by -largest ... largest; the edge band is repeated."""
+    shift = torch.randint(-largest, largest + 1, (len(mel), 1), generator=generator, device=mel.device)
+    source = (torch.arange(mel.shape[1], device=mel.device) + shift).clamp(0, mel.shape[1] - 1)
+    return mel.gather(1, source[:, :, None].expand(-1, -1, mel.shape[2]))
+
+
+def mixup(
+    mel: Tensor, frames: Tensor, target: Tensor, alpha: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mix each clip with the one before it in the batch, with weights of Beta(alpha, alpha) not below one half."""
+    if alpha <= 0:
+        return mel, frames, target
+    # A beta variable from uniform ones (Johnk), because torch's own takes no generator.
+    u, v = torch.rand(2, 16, len(mel), generator=generator, device=mel.device).clamp(min=1e-30).log() / alpha
+    inside = torch.logaddexp(u, v) <= 0
+    first = inside.float().argmax(0, keepdim=True)
+    weight = torch.sigmoid(u - v).gather(0, first)[0]
+    weight = torch.where(inside.any(0), torch.maximum(weight, 1 - weight), torch.ones_like(weight))
+    mel = torch.lerp(mel.roll(1, 0), mel, weight[:, None, None])
+    frames = torch.where(weight < 1, torch.maximum(frames, frames.roll(1, 0)), frames)
+    return mel, frames, torch.lerp(target.roll(1, 0), target, weight[:, None])
+
+
+def mask(mel: Tensor, axis: int, largest: int, value: float, generator: torch.Generator) -> Tensor:
+    """Set up to `largest` neighbouring bands (axis 1) or frames (axis 2) of each clip to `value`."""
+    size, count = mel.shape[axis], len(mel)
+    width = torch.randint(0, largest + 1, (count, 1), generator=generator, device=mel.device)
+    start = torch.rand(count, 1, generator=generator, device=mel.device) * (size - width)
+    place = torch.arange(size, device=mel.device)
+    hidden = (place >= start.floor()) & (place < start.floor() + width)
+    return mel.masked_fill(hidden.unsqueeze(3 - axis), value)
+
+
+def _stretch(mel: np.ndarray, speed: float) -> np.ndarray:
+    """(frames, n_mels) -> (about frames / speed, n_mels) float32 by linear interpolation along time."""
+    if speed == 1.0 or len(mel) < 2:
+        return mel.astype(np.float32)
+    place = np.arange(0, len(mel) - 1, speed)
+    before = place.astype(np.int64)
+    share = (place - before).astype(np.float32)[:, None]
+    return mel[before] * (1 - share) + mel[before + 1] * share
