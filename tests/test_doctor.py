@@ -118,7 +118,7 @@ def test_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.status == "ok" and row.detail.endswith("wav flac mp3 ogg opus")
     old = types.SimpleNamespace(
         __libsndfile_version__="1.0.31",
-        available_formats=lambda: {"WAV": "", "FLAC": "", "OGG": ""},
+        available_formats=lambda: {"WAV": "", "FLAC": "", "OGG": "", "MP3": ""},
         available_subtypes=lambda: {"PCM_16": "", "VORBIS": ""},
     )
     monkeypatch.setattr(doctor, "_import", lambda name: (old, ""))
@@ -159,10 +159,10 @@ def test_more_threads_than_cores_is_a_warning(monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Path:
     """Two models of one tiny weight file each."""
-    for name in ("one", "two"):
+    for name, extra in (("one", {}), ("two", {"c": np.ones(1, np.float32)})):
         folder = tmp_path / "checkpoints" / name / "net"
         folder.mkdir(parents=True)
-        save_file({"w": np.ones(3, np.float32), "b": np.zeros(2, np.float32)}, folder / "model.safetensors")
+        save_file({"w": np.ones(3, np.float32), "b": np.ones(2, np.float32), **extra}, folder / "model.safetensors")
     return tmp_path / "checkpoints"
 
 
@@ -178,7 +178,7 @@ def test_checkpoints_are_listed_with_their_hashes(checkpoints: Path) -> None:
     rows = list(doctor.check_checkpoints(checkpoints))
     assert [row.name for row in rows] == ["one/net/model.safetensors", "two/net/model.safetensors"]
     assert all(row.status == "ok" for row in rows)
-    assert "2 tensors" in rows[0].detail and digest in rows[0].detail
+    assert rows[0].detail.startswith("2 tensors, 0.0 MB, sha256 " + digest) and "3 tensors" in rows[1].detail
 
 
 def test_checkpoints_agree_with_their_list(checkpoints: Path) -> None:
@@ -198,9 +198,7 @@ def test_checkpoints_agree_with_their_list(checkpoints: Path) -> None:
 def test_a_damaged_checkpoint_fails(checkpoints: Path, damage: str) -> None:
     path = checkpoints / "two/net/model.safetensors"
     whole = path.read_bytes()
-    path.write_bytes(
-        {"truncated": whole[:-4], "foreign": b"version https://example.org\n" * 9, "empty": b""}[damage]
-    )
+    path.write_bytes({"truncated": whole[:-4], "foreign": b"version https://example.org\n" * 9, "empty": b""}[damage])
     rows = list(doctor.check_checkpoints(checkpoints))
     assert [row.status for row in rows] == ["ok", "fail"]
     assert str(path) in rows[1].detail and "\n" not in rows[1].detail
@@ -211,9 +209,7 @@ def test_no_checkpoint_is_a_warning(tmp_path: Path) -> None:
     assert only(doctor.check_checkpoints(tmp_path)).status == "warn"
 
 
-def test_shipped_root_in_a_source_tree_and_in_a_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shipped_root_in_a_source_tree_and_in_a_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "vocalgen"
     package.mkdir()
     monkeypatch.setattr(shipped, "__file__", str(package / "shipped.py"))
@@ -228,9 +224,7 @@ def test_shipped_root_in_a_source_tree_and_in_a_wheel(
 
 def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for free, status in ((5e9, "ok"), (5e8, "warn"), (5e7, "fail")):
-        monkeypatch.setattr(
-            doctor.shutil, "disk_usage", lambda folder, free=free: types.SimpleNamespace(free=free)
-        )
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder, free=free: types.SimpleNamespace(free=free))
         assert only(doctor.check_disk(tmp_path)).status == status
     monkeypatch.setattr(doctor.os, "access", lambda path, mode: False)
     row = only(doctor.check_disk(tmp_path))
@@ -244,9 +238,7 @@ def test_a_library_may_fail_in_any_way(tmp_path: Path, monkeypatch: pytest.Monke
     assert doctor._import("json") == (json, "")
 
 
-def test_the_doctor_works_without_torch(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_doctor_works_without_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     real, missing = doctor._import, "OSError: libcudart.so.13: cannot open shared object file"
     monkeypatch.setattr(doctor, "_import", lambda name: (None, missing) if name == "torch" else real(name))
     with pytest.raises(SystemExit) as stop:
@@ -278,7 +270,4 @@ def test_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         report = json.loads(capsys.readouterr().out)
         assert stop.value.code == code
         assert report["healthy"] == (code == 0)
-        assert (
-            report["checks"][-1]["name"] == rows[-1].name
-            and report["checks"][-1]["remedy"] == rows[-1].remedy
-        )
+        assert report["checks"][-1]["name"] == rows[-1].name and report["checks"][-1]["remedy"] == rows[-1].remedy

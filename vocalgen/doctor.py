@@ -105,9 +105,7 @@ def check_torch_pair() -> Iterator[Check]:
         versions = f"torch {torch_version}, torchaudio {audio_version}"
         yield Check("torch pair", "fail", f"{versions}: import torch fails: {torch_error}", MEND_PAIR)
         return
-    torch_version = str(
-        torch.__version__
-    )  # with the local part, "+cpu" or "+cu130", which the metadata may lack
+    torch_version = str(torch.__version__)  # with "+cpu" or "+cu130", which the metadata may lack
     pair = f"torch {torch_version} with torchaudio {audio_version}"
     _, audio_error = _import("torchaudio")
     reason = diagnose_pair(torch_version, audio_version, audio_error)
@@ -251,9 +249,7 @@ def _check_weights(name: str, path: Path, expected: dict[Path, str]) -> Check:
     try:
         from safetensors import safe_open
 
-        with safe_open(
-            path, framework="np"
-        ) as tensors:  # reads the header and compares it with the file size
+        with safe_open(path, framework="np") as tensors:  # reads the header and compares it with the file size
             count = len(tensors.keys())
         digest = shipped.file_sha256(path)
     except Exception as error:
@@ -303,9 +299,7 @@ def _one_line(error: BaseException) -> str:
 def _release(version: str) -> tuple[int, int]:
     """(major, minor) of "2.12.1+cu130"; (0, 0) when it is not of that form."""
     parts = version.split("+")[0].split(".")
-    return (
-        (int(parts[0]), int(parts[1])) if len(parts) > 1 and all(p.isdigit() for p in parts[:2]) else (0, 0)
-    )
+    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and all(p.isdigit() for p in parts[:2]) else (0, 0)
 
 
 def _is_cpu_build(version: str) -> bool:
