@@ -52,7 +52,8 @@ class WaveCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         index = json.loads((self.folder / "index.json").read_text(encoding="utf-8"))
-        self.sample_rate: int = index["config"]["sample_rate"]
+        self.config = CacheConfig(**index["config"])
+        self.sample_rate = self.config.sample_rate
         self.ids: list[str] = index["ids"]
         self.speakers: list[str] = index["speakers"]
         self.splits: list[str] = index["splits"]

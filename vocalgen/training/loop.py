@@ -327,6 +327,9 @@ def plain_values(value: Any) -> Any:
 def _ema(decay: float) -> Any:
     @torch.no_grad()
     def average(averaged: Any, current: Any, count: Any) -> None:
+        if not averaged[0].is_floating_point():  # counters; tensors come grouped by type
+            torch._foreach_copy_(list(averaged), list(current))
+            return
         warm = min(decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(list(averaged), list(current), 1 - warm)
 
