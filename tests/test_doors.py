@@ -121,11 +121,7 @@ def circles(source: Path) -> list[list[str]]:
     """Chains of modules that import each other, lazily or not; the package's `__init__` stands outside."""
     found = modules(source)
     graph = {
-        name: {
-            target
-            for target, _ in imports(name, path, set(found))
-            if target in found and target != source.name
-        }
+        name: {target for target, _ in imports(name, path, set(found)) if target in found and target != source.name}
         for name, path in found.items()
         if name != source.name
     }

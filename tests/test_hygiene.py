@@ -12,9 +12,7 @@ import pytest
 IGNORED = {".git", "runs", "outputs", "build", "dist", ".venv", "venv"}
 TEXT_LIMIT = 2_000_000
 
-MACHINE_PATH = re.compile(
-    r"(?<![\w.~-])/(?:home|Users|root|work|mnt|data|scratch|opt)" + r"/[\w.-]+|\b[A-Z]:\\Users\\"
-)
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|Users|root|work|mnt|data|scratch|opt)" + r"/[\w.-]+|\b[A-Z]:\\Users\\")
 """Folders that exist on somebody's machine only; /tmp, /dev, /proc and /usr mean the same everywhere."""
 
 LINES = ["pip install . && vocalgen sample --emotion awe", "pip install '.[dev]' && pytest"]
@@ -29,9 +27,7 @@ def tracked_files(root: Path) -> list[Path]:
         path
         for path in root.rglob("*")
         if path.is_file()
-        and not any(
-            part in IGNORED or part.endswith(("cache", "cache__", ".egg-info")) for part in path.parts
-        )
+        and not any(part in IGNORED or part.endswith(("cache", "cache__", ".egg-info")) for part in path.parts)
     ]
 
 
@@ -52,14 +48,10 @@ def test_no_tracked_file_names_a_machine(root: Path) -> None:
     assert found == {}
 
 
-@pytest.mark.parametrize(
-    "path", ["home/ada/clips", "Users/ada", "root/x.py", "opt/venv/bin", "work/main", "mnt/disk1"]
-)
+@pytest.mark.parametrize("path", ["home/ada/clips", "Users/ada", "root/x.py", "opt/venv/bin", "work/main", "mnt/disk1"])
 def test_a_machine_path_is_recognised(path: str) -> None:
     assert machine_paths(f'folder = "/{path}"')
-    assert not machine_paths(
-        f"https://example.org/{path} ../{path} ~/{path} some/{path} /tmp/clips /dev/null"
-    )
+    assert not machine_paths(f"https://example.org/{path} ../{path} ~/{path} some/{path} /tmp/clips /dev/null")
 
 
 def test_what_git_ignores(root: Path, tmp_path: Path) -> None:
@@ -109,9 +101,7 @@ def block(*lines: str, fence: str = "```bash") -> str:
         ("no block at all\n", False),
     ],
 )
-def test_a_readme_without_two_one_line_blocks_is_refused(
-    root: Path, tmp_path: Path, readme: str, good: bool
-) -> None:
+def test_a_readme_without_two_one_line_blocks_is_refused(root: Path, tmp_path: Path, readme: str, good: bool) -> None:
     (tmp_path / ".ci").mkdir()
     shutil.copy(root / ".ci/run", tmp_path / ".ci/run")
     (tmp_path / "README.md").write_text(readme, encoding="utf-8")

@@ -54,7 +54,5 @@ def expected_sums(root: Path) -> dict[Path, str]:
     listing = root / SUMS_FILE
     if not listing.is_file():
         return {}
-    pairs = (
-        line.split(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()
-    )
+    pairs = (line.split(maxsplit=1) for line in listing.read_text(encoding="utf-8").splitlines() if line.strip())
     return {(root / pair[1].lstrip("*")).resolve(): pair[0].lower() for pair in pairs if len(pair) == 2}

@@ -128,9 +128,7 @@ def _report(error: BaseException) -> int:
         return _fail(f"{place}{error.strerror or error}; {_advice(error)}", 2)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return _fail(f"out of memory: {error}; ask for fewer clips at a time", 2)
-    return _fail(
-        f"this is a bug in vocalgen: {type(error).__name__}: {error} (--debug shows the traceback)", 1
-    )
+    return _fail(f"this is a bug in vocalgen: {type(error).__name__}: {error} (--debug shows the traceback)", 1)
 
 
 def _report_usage(error: Any) -> int:
@@ -146,9 +144,7 @@ def _advice(error: OSError) -> str:
         return "free some space or choose another place"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "check the permissions or choose another place"
-    return (
-        "check the path (--debug shows more)" if error.errno else "`vocalgen doctor` checks the installation"
-    )
+    return "check the path (--debug shows more)" if error.errno else "`vocalgen doctor` checks the installation"
 
 
 def _fail(message: str, code: int) -> int:
