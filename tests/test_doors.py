@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"mel"},
     "corpora": {*SIGNALS},
     "data": {*SIGNALS, "corpora"},
-    "training": {*DATA, "models"},
+    "training": {*DATA, "models", "generation"},
     "generation": {*DATA, "models", "shipped"},
     "recognition": {*DATA, "models"},
     "evaluation": {"metrics", "recognition", "audio", "emotions"},
