@@ -1,0 +1,139 @@
+"""Measure generated clips: accuracy, Fréchet distance against its floor, anchors, durations, near-duplicates.
+
+    python eval/quality.py CLIPS --classifier checkpoints/emogator-classifier-24k --out eval/reports/NAME
+
+CLIPS is a folder CLIPS/<emotion>/*.wav made by any system, for instance by
+`vocalgen generate --per-emotion 100 --out CLIPS`; or a vocalgen checkpoint, from which `--per-emotion` clips of each
+of its emotions are made first, into OUT/clips. Writes report.json, report.md and pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vocalgen import audio
+from vocalgen.data import CacheConfig, WaveCache
+from vocalgen.emotions import Vocabulary, slug
+from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.figures import mel_grid, quality_bars
+from vocalgen.evaluation.quality import Protocol, RoundTrip, evaluate
+from vocalgen.evaluation.report import write_report
+from vocalgen.recognition.clips import ClipSet, generated_clips, real_clips
+from vocalgen.recognition.scorer import Scorer
+
+TEN = ("Amusement", "Anger", "Awe", "Disgust", "Distress", "Fear", "Pain", "Sadness", "Surprise (Positive)", "Triumph")
+"""Emotions of the mel grid, where present."""
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        run(options)
+    except VocalgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; no report was written", file=sys.stderr)
+        sys.exit(130)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and write."""
+    out, clips = Path(options.out), Path(options.clips)
+    scorer = Scorer.load(options.classifier, options.device)
+    cache = WaveCache.of(options.manifest, options.cache, CacheConfig(sample_rate=scorer.mel.sample_rate))
+    if (clips / "model_index.json").is_file():
+        clips = make_clips(clips, out / "clips", options.per_emotion, options.seed, options.device)
+    generated = generated_clips(clips, scorer.emotions, cache.config)
+    vocoder = None if options.vocoder is None else round_trip(options.vocoder, scorer)
+    report = evaluate(
+        generated,
+        lambda splits: real_clips(cache, splits, scorer.emotions),
+        scorer,
+        Protocol(tuple(options.reference), options.floor, options.draws, options.shrinkage, options.seed),
+        vocoder,
+        options.name or Path(options.clips).resolve().name,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    quality_bars(report, out / "emotions.png")
+    real = real_clips(cache, options.reference, scorer.emotions)
+    emotions = [name for name in TEN if name in scorer.emotions] or list(scorer.emotions.emotions[:10])
+    columns = [pick(part, scorer, emotions, options.seed) for part in (generated, real)]
+    mel_grid(columns[0], columns[1], out / "mels.png", scorer.mel.frame_rate)
+    write_report(report, out, ("emotions.png", "mels.png"))
+    print(f"{out / 'report.md'}")
+
+
+def make_clips(checkpoint: Path, folder: Path, per_emotion: int, seed: int, device: str) -> Path:
+    """Generate clips of every emotion that are not there yet; a clip depends on its seed alone."""
+    from rich.progress import track
+
+    from vocalgen.generation.pipeline import VocalBurstPipeline
+
+    pipeline = VocalBurstPipeline.from_pretrained(checkpoint).to(device)
+    vocabulary: Vocabulary = pipeline.emotions
+    for emotion in track(vocabulary.emotions, "Generating"):
+        sub = folder / slug(emotion)
+        sub.mkdir(parents=True, exist_ok=True)
+        for start in range(0, per_emotion, 25):
+            count = min(25, per_emotion - start)
+            files = [sub / f"{start + place:04d}.wav" for place in range(count)]
+            if all(file.exists() for file in files):
+                continue
+            output = pipeline(slug(emotion), num_samples=count, seed=seed + start)
+            for file, wave in zip(files, output.clips, strict=True):
+                audio.write(file, wave, output.sample_rate)
+    return folder
+
+
+def round_trip(path: str, scorer: Scorer) -> RoundTrip:
+    """A vocoder as a function from a wave to its rendering of the wave's log-mel."""
+    from vocalgen.models.hifigan import load_vocoder, vocode
+
+    vocoder = load_vocoder(path, scorer.mel).to(scorer.device)
+
+    def render(wave: np.ndarray) -> np.ndarray:
+        mel = scorer.mels([wave])[0][None].to(scorer.device)
+        return vocode(vocoder, mel)[0, : len(wave)].cpu().numpy().astype(np.float32)
+
+    return render
+
+
+def pick(clips: ClipSet, scorer: Scorer, emotions: list[str], seed: int) -> dict[str, list[np.ndarray]]:
+    """Log-mels of three random clips of each emotion, for the grid: chosen by the seed, not by eye."""
+    rng = np.random.default_rng(seed)
+    chosen = {}
+    for name in emotions:
+        indices = rng.permutation(np.flatnonzero(clips.labels == scorer.emotions.index(name)))[:3]
+        chosen[name] = [mel.cpu().numpy() for mel in scorer.mels([clips.waves[int(index)] for index in indices])]
+    return chosen
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", help="folder of generated clips, or a vocalgen checkpoint")
+    parser.add_argument("--classifier", required=True, help="exported classifier")
+    parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--name", help="what the report calls the system (default: the folder's name)")
+    parser.add_argument("--manifest", default="data/emogator.csv")
+    parser.add_argument("--cache", default="data/emogator-24k")
+    parser.add_argument("--vocoder", help="exported vocoder, for the round-trip anchor")
+    parser.add_argument("--reference", nargs="+", default=["validation", "test"], metavar="SPLIT")
+    parser.add_argument("--floor", default="train", metavar="SPLIT")
+    parser.add_argument("--draws", type=int, default=4, help="sets of real clips that the floor is the mean of")
+    parser.add_argument("--shrinkage", choices=("auto", "none", "ledoit-wolf"), default="auto")
+    parser.add_argument("--per-emotion", type=int, default=100, help="clips to make from a checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Measure what vocoders and the mel autoencoder lose on clips of held-out speakers, beside Griffin-Lim.
+
+    python eval/roundtrip.py --vocoder light=runs/emogator-hifigan/export \
+        --autoencoder runs/emogator-autoencoder/export --out eval/reports/roundtrip
+
+Writes roundtrip.json and roundtrip.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vocalgen.atomic import atomic_write_text
+from vocalgen.data import CacheConfig, WaveCache
+from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
+from vocalgen.generation.griffin_lim import griffin_lim
+from vocalgen.mel import LogMel, MelConfig
+from vocalgen.models.autoencoder import MelAutoencoder
+from vocalgen.models.hifigan import load_vocoder, vocode
+
+ALIGN = 16
+"""Clips are cut to a multiple of this many frames, so that every model takes them whole."""
+
+Render = Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        run(options)
+    except VocalgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@torch.no_grad()
+def run(options: argparse.Namespace) -> None:
+    """Measure and write."""
+    mel = MelConfig()
+    log_mel = LogMel(mel)
+    cache = WaveCache.of(options.manifest, options.cache, CacheConfig(sample_rate=mel.sample_rate))
+    indices = held_out(cache, options.splits, options.clips, ALIGN * mel.hop_length, options.seed)
+    waves = [cut(cache.wave(int(index)), ALIGN * mel.hop_length) for index in indices]
+    speakers = [cache.speakers[int(index)] for index in indices]
+
+    def analyse(wave: np.ndarray) -> np.ndarray:
+        return log_mel(torch.from_numpy(wave)[None])[0].numpy()
+
+    systems: dict[str, Render] = {
+        "Griffin-Lim, 32 iterations": lambda m: griffin_lim(torch.from_numpy(m)[None], mel)[0].numpy(),
+    }
+    for entry in options.vocoder:
+        name, separator, path = entry.partition("=")
+        systems[name] = _vocoder(path if separator else entry, mel)
+    results = {}
+    if options.autoencoder is not None:
+        encode = _autoencoder(options.autoencoder, mel)
+        results["autoencoder (mel only)"] = mel_round_trip([analyse(wave) for wave in waves], speakers, encode)
+        for name, render in list(systems.items())[1:]:
+            systems[f"autoencoder + {name}"] = lambda m, render=render: render(encode(m))
+    results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate)
+    report = {
+        "n": len(waves),
+        "splits": options.splits,
+        "speakers": len(set(speakers)),
+        "threads": torch.get_num_threads(),
+        "mel": mel.to_dict(),
+        "seed": options.seed,
+        "systems": results,
+    }
+    out = Path(options.out)
+    atomic_write_text(out / "roundtrip.json", json.dumps(report, indent=2) + "\n")
+    atomic_write_text(out / "roundtrip.md", roundtrip_markdown(report))
+    print((out / "roundtrip.md").read_text(encoding="utf-8"))
+
+
+def held_out(cache: WaveCache, splits: list[str], count: int, shortest: int, seed: int) -> np.ndarray:
+    """`count` random clips of some splits with at least `shortest` samples, ascending."""
+    chosen = np.concatenate([cache.select(split) for split in splits])
+    long_enough = chosen[np.diff(cache.offsets)[chosen] >= shortest]
+    return np.sort(np.random.default_rng(seed).permutation(long_enough)[:count])
+
+
+def cut(wave: np.ndarray, multiple: int) -> np.ndarray:
+    """Whole multiples of `multiple` samples from the start."""
+    return wave[: len(wave) // multiple * multiple]
+
+
+def _vocoder(path: str, mel: MelConfig) -> Render:
+    vocoder = load_vocoder(path, mel)
+    return lambda m: vocode(vocoder, torch.from_numpy(m)[None])[0].numpy()
+
+
+def _autoencoder(path: str, mel: MelConfig) -> Render:
+    try:
+        autoencoder = MelAutoencoder.from_pretrained(path).eval()
+    except Exception as error:  # the library raises many kinds for damaged and missing files
+        raise VocalgenError(f"cannot load an autoencoder from {path}: {' '.join(str(error).split())[:200]}") from error
+    MelConfig.from_dict(autoencoder.config.mel).require_equal(mel, f"autoencoder {path}", "this measurement")
+    return lambda m: autoencoder(torch.from_numpy(m)[None])[0][0].numpy()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vocoder", action="append", default=[], metavar="[NAME=]FOLDER", help="repeatable")
+    parser.add_argument("--autoencoder", metavar="FOLDER")
+    parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--manifest", default="data/emogator.csv")
+    parser.add_argument("--cache", default="data/emogator-24k")
+    parser.add_argument("--splits", nargs="+", default=["validation", "test"], metavar="SPLIT")
+    parser.add_argument("--clips", type=int, default=300, help="random clips to measure")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    main()

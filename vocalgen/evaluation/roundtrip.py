@@ -1,0 +1,95 @@
+"""What a vocoder or an autoencoder loses on clips of held-out speakers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocalgen.evaluation.report import table
+from vocalgen.metrics.intervals import clustered_mean
+from vocalgen.metrics.spectral import log_mel_l1, stft_distance
+
+Wave = NDArray[np.float32]
+Mel = NDArray[np.float32]
+
+MEASURES = {
+    "log_mel_l1": "log-mel L1 (nat)",
+    "stft_log": "STFT log magnitude (nat)",
+    "stft_convergence": "STFT convergence",
+}
+
+
+def vocoder_round_trips(
+    waves: Sequence[Wave],
+    speakers: Sequence[str],
+    analyse: Callable[[Wave], Mel],
+    systems: Mapping[str, Callable[[Mel], Wave]],
+    sample_rate: int,
+) -> dict[str, dict[str, Any]]:
+    """Log-mel L1 and multi-resolution STFT distance between clips and what each system makes of their log-mels.
+
+    Args:
+        waves: clips (samples,); they are cut to whole frames.
+        speakers: of each clip, for the intervals.
+        analyse: wave (samples,) -> log-mel (n_mels, frames).
+        systems: log-mel -> wave with the samples of that many frames, by name.
+
+    Returns:
+        by system: `MEASURES` with intervals over speakers, `real_time_factor` (seconds of audio a second), `n`.
+    """
+    results = {}
+    for name, synthesise in systems.items():
+        values: dict[str, list[float]] = {key: [] for key in MEASURES}
+        spent = 0.0
+        for wave in waves:
+            mel = analyse(wave)
+            since = time.perf_counter()
+            output = synthesise(mel)
+            spent += time.perf_counter() - since
+            samples = min(len(output), len(wave))
+            values["log_mel_l1"].append(log_mel_l1(analyse(output), mel))
+            stft = stft_distance(output[:samples], wave[:samples])
+            values["stft_log"].append(stft.log_magnitude)
+            values["stft_convergence"].append(stft.convergence)
+        seconds = sum(len(wave) for wave in waves) / sample_rate
+        results[name] = {
+            **{key: clustered_mean(numbers, list(speakers)) for key, numbers in values.items()},
+            "real_time_factor": seconds / spent,
+            "n": len(waves),
+        }
+    return results
+
+
+def mel_round_trip(mels: Sequence[Mel], speakers: Sequence[str], round_trip: Callable[[Mel], Mel]) -> dict[str, Any]:
+    """Log-mel L1 (nat) of an autoencoder's round trip, no audio involved."""
+    values = [log_mel_l1(round_trip(mel), mel) for mel in mels]
+    return {"log_mel_l1": clustered_mean(values, list(speakers)), "n": len(mels)}
+
+
+def roundtrip_markdown(report: dict[str, Any]) -> str:
+    """The report of `eval/roundtrip.py` for people."""
+    rows = []
+    for name, row in report["systems"].items():
+        cells = []
+        for key in MEASURES:
+            value = row.get(key)
+            cells.append("–" if value is None else "{:.3f} [{:.3f}, {:.3f}]".format(*value))
+        speed = row.get("real_time_factor")
+        rows.append((name, *cells, "–" if speed is None else f"{speed:.0f}x"))
+    header = ("round trip", *MEASURES.values(), "real time")
+    return "\n".join(
+        [
+            "# Round trips of real clips",
+            "",
+            f"{report['n']} clips of held-out speakers ({' + '.join(report['splits'])}, "
+            f"{report['speakers']} speakers); "
+            f"95 % intervals by bootstrap over speakers; one clip at a time on {report['threads']} threads.",
+            "",
+            *table(header, rows),
+            "",
+        ]
+    )

@@ -1,0 +1,129 @@
+"""A trained classifier as a measuring instrument: clips in, embeddings and class scores out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vocalgen.emotions import Vocabulary, match_vocabulary
+from vocalgen.errors import VocalgenError
+from vocalgen.mel import LogMel, MelConfig, log_mels
+from vocalgen.models.classifier import MelClassifier
+
+CHUNK = 512
+"""Clips held in memory at once."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a classifier says about n clips.
+
+    Args:
+        embeddings: (n, d) float64.
+        logits: (n, K) float64.
+    """
+
+    embeddings: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Scores:
+        return Scores(self.embeddings[index], self.logits[index])
+
+    def hits(self, labels: Sequence[int] | NDArray[np.int64], k: int = 1) -> NDArray[np.bool_]:
+        """(n,) whether the label of each clip is among the k highest logits."""
+        wanted = np.asarray(labels)[:, None]
+        return (np.argsort(-self.logits, axis=1, kind="stable")[:, :k] == wanted).any(axis=1)
+
+
+class Scorer:
+    """A `MelClassifier` with its front end.
+
+    Args:
+        classifier: the network.
+        name, checksum: what reports call it by.
+    """
+
+    def __init__(self, classifier: MelClassifier, name: str = "classifier", checksum: str = "") -> None:
+        self.classifier = classifier.eval()
+        self.name, self.checksum = name, checksum
+        self.mel: MelConfig = classifier.mel_config
+        self.emotions: Vocabulary = match_vocabulary(tuple(classifier.config.emotions))
+        self.device = next(classifier.parameters()).device
+        self.log_mel = LogMel(self.mel).to(self.device)
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> Scorer:
+        """Load an exported classifier.
+
+        Raises:
+            VocalgenError: missing, damaged or foreign files, or a mel configuration that was edited.
+        """
+        folder = Path(folder)
+        weights = sorted(folder.glob("*.safetensors"))
+        if not (folder / "config.json").is_file() or len(weights) != 1:
+            raise VocalgenError(f"{folder} holds no classifier (config.json and one .safetensors file)")
+        try:
+            classifier, report = MelClassifier.from_pretrained(folder, output_loading_info=True)
+        except VocalgenError as error:
+            raise VocalgenError(f"{folder}: {error}") from error
+        except Exception as error:  # the library raises many kinds for damaged and foreign files
+            raise VocalgenError(f"cannot load a classifier from {folder}: {_line(error)}") from error
+        wrong = [*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])]
+        if wrong:
+            raise VocalgenError(f"{weights[0]} belongs to another model: {len(wrong)} weights differ, as {wrong[0]}")
+        checksum = hashlib.sha256(weights[0].read_bytes()).hexdigest()
+        return cls(classifier.to(device), folder.name, checksum)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the embedding."""
+        return int(self.classifier.config.embedding_dim)
+
+    def mels(self, waves: Sequence[np.ndarray]) -> list[Tensor]:
+        """Log-mels (n_mels, frames) of prepared waves."""
+        return log_mels(waves, self.log_mel)
+
+    def score(self, waves: Iterable[np.ndarray], batch_size: int = 64) -> Scores:
+        """Scores of prepared waves (samples,) at the classifier's rate; memory does not grow with the audio."""
+        parts, chunk = [], []
+        for wave in waves:
+            chunk.append(wave)
+            if len(chunk) == CHUNK:
+                parts.append(self.score_mels(self.mels(chunk), batch_size))
+                chunk = []
+        if chunk or not parts:
+            parts.append(self.score_mels(self.mels(chunk), batch_size))
+        return Scores(
+            np.concatenate([part.embeddings for part in parts]), np.concatenate([part.logits for part in parts])
+        )
+
+    @torch.no_grad()
+    def score_mels(self, mels: Sequence[Tensor], batch_size: int = 64) -> Scores:
+        """Scores of log-mels (n_mels, frames); independent of how they are batched up to rounding."""
+        embeddings = np.zeros((len(mels), self.dim))
+        logits = np.zeros((len(mels), len(self.emotions)))
+        order = sorted(range(len(mels)), key=lambda index: mels[index].shape[1])
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            frames = torch.tensor([mels[row].shape[1] for row in rows], device=self.device)
+            batch = torch.full((len(rows), self.mel.n_mels, int(frames.max())), self.mel.log_floor, device=self.device)
+            for place, row in enumerate(rows):
+                batch[place, :, : mels[row].shape[1]] = mels[row]
+            embedding = self.classifier.embed(batch, frames)
+            embeddings[rows] = embedding.double().cpu().numpy()
+            logits[rows] = self.classifier.head(embedding).double().cpu().numpy()
+        return Scores(embeddings, logits)
+
+
+def _line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
