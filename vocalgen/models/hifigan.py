@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
@@ -130,7 +130,7 @@ def generator_size(generator: SpeechT5HifiGan) -> GeneratorSize:
     )
 
 
-def load_vocoder(path: str | Path, mel: MelConfig | None = None) -> SpeechT5HifiGan:
+def load_vocoder(path: str | os.PathLike[str], mel: MelConfig | None = None) -> SpeechT5HifiGan:
     """Load an exported generator from a folder or hub id, in evaluation mode.
 
     Args:
@@ -141,9 +141,17 @@ def load_vocoder(path: str | Path, mel: MelConfig | None = None) -> SpeechT5Hifi
         VocalgenError: unreadable or foreign files, no front end in the configuration, or another one than `mel`.
     """
     try:
-        generator = SpeechT5HifiGan.from_pretrained(path)
+        generator, report = SpeechT5HifiGan.from_pretrained(path, output_loading_info=True)
     except Exception as error:  # the library raises many kinds for damaged and missing files
         raise VocalgenError(f"cannot load a vocoder from {path}: {' '.join(str(error).split())}") from error
+    wrong = sorted(
+        key for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in map(str, report[kind])
+    )
+    if wrong:
+        raise VocalgenError(
+            f"cannot load a vocoder from {path}: its weights and its configuration differ in {len(wrong)} entries, "
+            f"the first is {wrong[0]}"
+        )
     stored = vocoder_mel(generator, str(path))
     if mel is not None:
         stored.require_equal(mel, f"vocoder {path}", "the caller")
@@ -174,14 +182,22 @@ def apply_weight_norm(generator: SpeechT5HifiGan) -> None:
         weight_norm(layer)
 
 
-def fold_weight_norm(generator: SpeechT5HifiGan) -> None:
-    """Turn the parametrised weights of `apply_weight_norm` into plain ones; nothing to do without it."""
-    for layer in _convolutions(generator):
-        if parametrize.is_parametrized(layer, "weight"):
-            parametrize.remove_parametrizations(layer, "weight")
+@torch.no_grad()
+def fold_weight_norm(generator: SpeechT5HifiGan) -> SpeechT5HifiGan:
+    """A copy with plain weights, whether or not `apply_weight_norm` was used.
+
+    Nothing is removed from `generator`: copies of parametrised layers share a class, so that would break them all.
+    """
+    plain = SpeechT5HifiGan(generator.config).to(generator.mean.device)
+    for target, source in zip(_convolutions(plain), _convolutions(generator), strict=True):
+        target.weight.copy_(source.weight)
+        target.bias.copy_(source.bias)
+    plain.mean.copy_(generator.mean)
+    plain.scale.copy_(generator.scale)
+    return plain.train(generator.training)
 
 
-def _convolutions(network: nn.Module) -> list[nn.Module]:
+def _convolutions(network: nn.Module) -> list[Any]:
     return [layer for layer in network.modules() if isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d))]
 
 

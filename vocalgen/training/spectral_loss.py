@@ -29,7 +29,7 @@ class MultiResolutionSTFTLoss(nn.Module):
         for size in self.fft_sizes:
             y, t = self._magnitude(output, size), self._magnitude(target, size)
             logs.append((y.log() - t.log()).abs().mean())
-            convergences.append(((y - t).square().sum() / t.square().sum()).sqrt())
+            convergences.append(torch.linalg.vector_norm(y - t) / torch.linalg.vector_norm(t))
         return torch.stack(logs).mean(), torch.stack(convergences).mean()
 
     def _magnitude(self, wave: Tensor, size: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,9 +154,10 @@ class VocoderObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Save the averaged generator with plain weights, for `SpeechT5HifiGan.from_pretrained`."""
-        average = copy.deepcopy(self.ema["generator"].module).eval()
-        fold_weight_norm(average)
-        average.save_pretrained(folder)
+        fold_weight_norm(self.ema["generator"].module.eval()).save_pretrained(folder)
+
+    def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
+        return [self.cache.ids[int(index)] for index in batch["index"]]
 
     def _input(self, wave: Tensor) -> Tensor:
         """(B, samples) -> the log-mel the generator gets, (B, n_mels, L)."""
@@ -173,16 +173,15 @@ class VocoderObjective(Objective):
         return generator
 
     def _frozen_autoencoder(self, path: str) -> MelAutoencoder:
-        try:
-            autoencoder = MelAutoencoder.from_pretrained(path)
-        except Exception as error:  # the library raises many kinds for damaged and missing files
-            raise VocalgenError(f"cannot load an autoencoder from {path}: {' '.join(str(error).split())}") from error
-        stored = MelConfig.from_dict(autoencoder.config.mel)
-        stored.require_equal(self.config.mel, f"autoencoder {path}", "the vocoder")
+        if not Path(path).is_dir():
+            raise VocalgenError(f"no autoencoder in {path}; train one with recipes/train_autoencoder.py first")
+        autoencoder = MelAutoencoder.from_pretrained(path)
+        autoencoder.front_end.require_equal(self.config.mel, f"autoencoder {path}", "the vocoder")
         frames = self.config.data.frames + 2 * self.config.context
         if frames % autoencoder.downsampling:
             raise VocalgenError(
-                f"data.frames + 2 * context = {frames} is not a multiple of the autoencoder's {autoencoder.downsampling}"
+                f"data.frames + 2 * context = {frames} is not a multiple of the "
+                f"autoencoder's {autoencoder.downsampling}"
             )
         return autoencoder.eval().requires_grad_(False)
 

@@ -1,0 +1,196 @@
+"""The vocoder's objective: exact resume, what it exports, fine-tuning, and the recipe as a process."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from bursts import write_emogator_tree
+from transformers import SpeechT5HifiGan
+
+from vocalgen.corpora import emogator
+from vocalgen.errors import VocalgenError
+from vocalgen.mel import MEL_16K_EXVO, MEL_24K
+from vocalgen.models.autoencoder import MelAutoencoder
+from vocalgen.models.hifigan import GeneratorSize, hifigan_generator, load_vocoder, vocode
+from vocalgen.training.config import build, load_config
+from vocalgen.training.loop import Trainer
+from vocalgen.training.spectral_loss import MultiResolutionSTFTLoss
+from vocalgen.training.vocoder import VocoderConfig, VocoderObjective
+
+SMALL_GENERATOR = {
+    "upsample_rates": [16, 16],
+    "upsample_kernel_sizes": [32, 32],
+    "initial_channel": 16,
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1]],
+}
+SMALL_DISCRIMINATOR = {
+    "periods": [2, 3],
+    "period_channels": [4, 4],
+    "scales": 2,
+    "scale_channels": [4, 4, 4],
+    "scale_strides": [2, 4, 1],
+    "scale_groups": [1, 2, 1],
+    "scale_kernel": 5,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    write_emogator_tree(folder / "mp3", speakers=(1, 2, 285))
+    emogator.scan(folder / "mp3").save(folder / "manifest.csv")
+    return folder
+
+
+def values(corpus: Path, run: Path, steps: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "data": {"manifest": str(corpus / "manifest.csv"), "cache": str(corpus / "cache"), "frames": 16},
+        "loop": {"run": str(run), "steps": steps, "batch_size": 2, "warmup": 2, "log_every": 1, "save_every": 3,
+                 "preview_every": 2},
+        "model": SMALL_GENERATOR,
+        "discriminator": SMALL_DISCRIMINATOR,
+        "adversarial_start": 2,
+        **changes,
+    }  # fmt: skip
+
+
+def trained(corpus: Path, run: Path, steps: int, **changes: Any) -> Trainer:
+    config = build(VocoderConfig, values(corpus, run, steps, **changes), "test")
+    trainer = Trainer(VocoderObjective(config), config.loop, config)
+    trainer.train()
+    return trainer
+
+
+def state(trainer: Trainer) -> dict[str, torch.Tensor]:
+    networks = {name: trainer.objective.plain(name) for name in trainer.objective.networks}
+    networks["average"] = trainer.objective.ema["generator"]
+    return {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_resume_equals_never_having_stopped(corpus: Path, tmp_path: Path, stop: int) -> None:
+    """A stop before and one after the discriminators join; weight norm is on."""
+    whole = trained(corpus, tmp_path / "whole", 5)
+    trained(corpus, tmp_path / "parts", stop)
+    parts = trained(corpus, tmp_path / "parts", 5)
+    expected, found = state(whole), state(parts)
+    assert expected.keys() == found.keys()
+    assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
+    for name, optimizer in whole.objective.optimizers.items():
+        torch.testing.assert_close(
+            optimizer.state_dict(), parts.objective.optimizers[name].state_dict(), rtol=0, atol=0
+        )
+
+
+def test_discriminator_waits_for_its_start(corpus: Path, tmp_path: Path) -> None:
+    early, late = state(trained(corpus, tmp_path / "a", 2)), state(trained(corpus, tmp_path / "b", 3))
+    moved = [key for key in early if key.startswith("discriminator.") and not torch.equal(early[key], late[key])]
+    config = build(VocoderConfig, values(corpus, tmp_path / "c", 1), "test")
+    start = VocoderObjective(config).networks["discriminator"].state_dict()
+    assert moved
+    assert all(torch.equal(early[f"discriminator.{key}"], value) for key, value in start.items())
+    lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").open()]
+    assert ["matching" in line for line in lines] == [False, False, True]
+
+
+@pytest.mark.parametrize("weight_norm", [True, False])
+def test_export_is_the_folded_average(corpus: Path, tmp_path: Path, weight_norm: bool) -> None:
+    trainer = trained(corpus, tmp_path / "run", 3, weight_norm=weight_norm)
+    mel = torch.randn(1, 100, 6)
+    plain = SpeechT5HifiGan.from_pretrained(tmp_path / "run" / "export")
+    with torch.no_grad():
+        output = plain(mel.transpose(1, 2))
+    assert set(plain.state_dict()) == set(hifigan_generator(MEL_24K, trainer.objective.config.model).state_dict())
+    torch.testing.assert_close(output, vocode(trainer.objective.ema["generator"].module, mel), rtol=1e-4, atol=1e-6)
+    assert not torch.equal(output, vocode(trainer.objective.plain("generator"), mel))
+
+
+def test_it_learns(corpus: Path, tmp_path: Path) -> None:
+    changed = values(corpus, tmp_path / "run", 24, adversarial_start=100, learning_rate=3e-3, weight_norm=False)
+    changed["loop"] |= {"save_every": 24, "preview_every": 24}
+    config = build(VocoderConfig, changed, "test")
+    Trainer(VocoderObjective(config), config.loop, config).train()
+    errors = [json.loads(line)["mel_l1"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert sum(errors[-4:]) < 0.8 * sum(errors[:4])
+
+
+def test_finetuning_starts_from_an_export_and_hears_the_autoencoder(corpus: Path, tmp_path: Path) -> None:
+    trained(corpus, tmp_path / "first", 2)
+    MelAutoencoder(MEL_24K.to_dict(), 4, widths=(8, 8), depths=(1, 1)).save_pretrained(tmp_path / "autoencoder")
+    changes = {"init": str(tmp_path / "first" / "export"), "autoencoder": str(tmp_path / "autoencoder"), "context": 8}
+    config = build(VocoderConfig, values(corpus, tmp_path / "second", 1, **changes), "test")
+    objective = VocoderObjective(config)
+    first = load_vocoder(tmp_path / "first" / "export")
+    mel = torch.randn(1, 100, 6)
+    torch.testing.assert_close(vocode(objective.networks["generator"], mel), vocode(first, mel), rtol=1e-4, atol=1e-6)
+    wave = objective.dataset[(0, 0)]["wave"][None]
+    assert wave.shape == (1, (16 + 2 * 8) * 256)
+    with torch.no_grad():
+        torch.testing.assert_close(objective._input(wave), objective.autoencoder(objective.log_mel(wave))[0])
+    Trainer(objective, config.loop, config).train()
+    assert (tmp_path / "second" / "export" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("kind", ["sizes", "mel", "autoencoder mel", "frames", "absent"])
+def test_wrong_start_points(corpus: Path, tmp_path: Path, kind: str) -> None:
+    other_mel = {"sample_rate": 16_000, "n_fft": 512, "n_mels": 128, "f_max": 8000.0}
+    folder = tmp_path / "start"
+    changes, message = {
+        "sizes": ({"init": str(folder)}, "`model` says"),
+        "mel": ({"init": str(folder), "mel": other_mel}, "mel mismatch"),
+        "autoencoder mel": ({"autoencoder": str(folder)}, "mel mismatch"),
+        "frames": ({"autoencoder": str(folder), "context": 3}, "not a multiple of the autoencoder's 4"),
+        "absent": ({"autoencoder": str(tmp_path / "absent")}, "train_autoencoder.py first"),
+    }[kind]
+    if "init" in changes:
+        hifigan_generator(MEL_24K, GeneratorSize((16, 16), (16, 16), 8, (3,), ((1,),))).save_pretrained(folder)
+    else:
+        mel = MEL_16K_EXVO if kind == "autoencoder mel" else MEL_24K
+        MelAutoencoder(mel.to_dict(), 4, widths=(8, 8, 8), depths=(1, 1, 1)).save_pretrained(folder)
+    with pytest.raises(VocalgenError, match=message):
+        VocoderObjective(build(VocoderConfig, values(corpus, tmp_path / "run", 1, **changes), "test"))
+
+
+def test_recipe_runs_two_steps_and_resumes(corpus: Path, tmp_path: Path, root: Path) -> None:
+    """The file format of a run folder, from processes as a user starts them."""
+    config, run = tmp_path / "config.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(values(corpus, run, 2, adversarial_start=1)))
+    command = [sys.executable, str(root / "recipes" / "train_vocoder.py"), str(config)]
+    subprocess.run(command, check=True, capture_output=True, cwd=root)
+    again = subprocess.run([*command, "loop.steps=3"], check=True, capture_output=True, text=True, cwd=root)
+    assert "going on from step 2" in again.stderr
+    names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    for name in ("config.yaml", "environment.json", "state/step-3/state.pt", "export/config.json",
+                 "export/model.safetensors"):  # fmt: skip
+        assert name in names
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [1, 2, 3]
+    assert load_vocoder(run / "export", MEL_24K).config.mel == MEL_24K.to_dict()
+
+
+@pytest.mark.parametrize("name", ["hifigan", "hifigan_v1", "hifigan_finetune"])
+def test_shipped_recipes_are_valid(name: str, root: Path) -> None:
+    config = load_config(VocoderConfig, root / "recipes" / "emogator" / f"{name}.yaml")
+    config.model.check(config.mel.hop_length)
+    assert config.adversarial_start < config.loop.steps
+
+
+def test_stft_loss() -> None:
+    wave = 0.1 * torch.randn(1, 4096)
+    loss = MultiResolutionSTFTLoss()
+    assert [float(part) for part in loss(wave, wave)] == [0.0, 0.0]
+    log_magnitude, convergence = loss(wave * 0.5, wave)
+    assert float(convergence) == pytest.approx(0.5, abs=1e-4)
+    assert float(log_magnitude) == pytest.approx(math.log(2), abs=1e-3)
+    silence = torch.zeros(1, 4096, requires_grad=True)
+    sum(loss(silence, silence.detach())).backward()
+    assert silence.grad is not None
+    assert silence.grad.isfinite().all()

@@ -1,0 +1,64 @@
+"""Griffin-Lim: a wave from a log-mel without training, the baseline of every vocoder."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vocalgen.errors import VocalgenError
+from vocalgen.mel import MEL_24K, MelConfig, mel_filterbank
+
+
+@torch.no_grad()
+def griffin_lim(
+    log_mel: Tensor, config: MelConfig = MEL_24K, n_iter: int = 32, momentum: float = 0.99, seed: int = 0
+) -> Tensor:
+    """Fast Griffin-Lim (Perraudin, Balazs and Søndergaard 2013) on the amplitudes that a log-mel implies.
+
+    Args:
+        log_mel: (B, n_mels, L) of `LogMel(config)`, L >= 3.
+        n_iter: STFT round trips.
+        momentum: 0 is the method of Griffin and Lim (1984).
+        seed: of the random first phases; every clip of a batch starts from the same ones.
+
+    Returns:
+        (B, L * hop_length) wave, aligned with the one the log-mel was computed from.
+
+    Raises:
+        VocalgenError: wrong number of bands, or too few frames.
+    """
+    if log_mel.ndim != 3 or log_mel.shape[1] != config.n_mels or log_mel.shape[2] < 3:
+        raise VocalgenError(
+            f"log-mel of shape {tuple(log_mel.shape)}: Griffin-Lim needs (clips, {config.n_mels} bands, frames) "
+            f"with 3 or more frames"
+        )
+    frames = log_mel.shape[2]
+    # `torch.istft` begins at the centre of its first frame, half a hop into the wave: one more frame on either side.
+    amplitude = F.pad(linear_amplitude(log_mel, config), (1, 1), mode="replicate")
+    window = torch.hann_window(config.n_fft, device=log_mel.device)
+    generator = torch.Generator().manual_seed(seed)
+    phase = torch.rand(amplitude.shape[1:], generator=generator).to(log_mel.device) * (2 * torch.pi)
+    rotation = torch.polar(torch.ones_like(phase), phase).expand(amplitude.shape)
+    previous = torch.zeros_like(rotation)
+    for _ in range(n_iter):
+        wave = torch.istft(amplitude * rotation, config.n_fft, config.hop_length, window=window)
+        rebuilt = torch.stft(wave, config.n_fft, config.hop_length, window=window, return_complex=True)
+        rotation = rebuilt - previous * (momentum / (1 + momentum))
+        rotation = rotation / rotation.abs().clamp(min=1e-12)
+        previous = rebuilt
+    wave = torch.istft(amplitude * rotation, config.n_fft, config.hop_length, window=window)
+    start = config.hop_length - config.hop_length // 2
+    return wave[:, start : start + frames * config.hop_length]
+
+
+def linear_amplitude(log_mel: Tensor, config: MelConfig) -> Tensor:
+    """(B, n_mels, L) log-mel -> (B, n_fft // 2 + 1, L) amplitudes: least squares, negative values set to zero."""
+    return (_inverse(config).to(log_mel.device) @ log_mel.float().exp()).clamp(min=0)
+
+
+@lru_cache(maxsize=4)
+def _inverse(config: MelConfig) -> Tensor:
+    return torch.linalg.pinv(mel_filterbank(config).double()).float()
