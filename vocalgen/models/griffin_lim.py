@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
@@ -52,6 +55,30 @@ def griffin_lim(
     wave = torch.istft(amplitude * rotation, config.n_fft, config.hop_length, window=window)
     start = config.hop_length - config.hop_length // 2
     return wave[:, start : start + frames * config.hop_length]
+
+
+class GriffinLim(ModelMixin, ConfigMixin):
+    """Griffin-Lim in the place of a trained vocoder in a pipeline; nothing in it is learned.
+
+    Args:
+        mel: the front end as `MelConfig.to_dict()`.
+        n_iter, momentum: see `griffin_lim`.
+    """
+
+    floor: Tensor
+
+    @register_to_config
+    def __init__(self, mel: dict[str, Any], n_iter: int = 32, momentum: float = 0.99) -> None:
+        super().__init__()
+        # A pipeline part is told to be of some device and precision by its tensors: this is the one it has.
+        self.register_buffer("floor", torch.tensor(MelConfig.from_dict(mel).log_floor))
+
+    def forward(self, spectrogram: Tensor) -> Tensor:
+        """(B, L, n_mels) log-mel, as `SpeechT5HifiGan` takes it -> (B, L * hop_length) wave in [-1, 1]."""
+        config = self.config
+        mel = MelConfig.from_dict(config.mel)
+        wave = griffin_lim(spectrogram.transpose(1, 2).float(), mel, config.n_iter, config.momentum)
+        return wave.clamp(-1.0, 1.0)
 
 
 def linear_amplitude(log_mel: Tensor, config: MelConfig) -> Tensor:
