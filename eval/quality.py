@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import argparse
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vocalgen import audio
 from vocalgen.data import CacheConfig, WaveCache
-from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.figures import mel_grid, quality_bars
 from vocalgen.evaluation.quality import Protocol, RoundTrip, evaluate
@@ -72,24 +71,11 @@ def run(options: argparse.Namespace) -> None:
 
 
 def make_clips(checkpoint: Path, folder: Path, per_emotion: int, seed: int, device: str) -> Path:
-    """Generate clips of every emotion that are not there yet; a clip depends on its seed alone."""
-    from rich.progress import track
-
-    from vocalgen.generation.pipeline import VocalBurstPipeline
-
-    pipeline = VocalBurstPipeline.from_pretrained(checkpoint).to(device)
-    vocabulary: Vocabulary = pipeline.emotions
-    for emotion in track(vocabulary.emotions, "Generating"):
-        sub = folder / slug(emotion)
-        sub.mkdir(parents=True, exist_ok=True)
-        for start in range(0, per_emotion, 25):
-            count = min(25, per_emotion - start)
-            files = [sub / f"{start + place:04d}.wav" for place in range(count)]
-            if all(file.exists() for file in files):
-                continue
-            output = pipeline(slug(emotion), num_samples=count, seed=seed + start)
-            for file, wave in zip(files, output.clips, strict=True):
-                audio.write(file, wave, output.sample_rate)
+    """Clips of every emotion of a checkpoint by `vocalgen generate`; what is there already is not made again."""
+    command = [sys.executable, "-m", "vocalgen", "generate", "--checkpoint", str(checkpoint), "--out", str(folder)]
+    command += ["--per-emotion", str(per_emotion), "--seed", str(seed), "--device", device]
+    if subprocess.run(command).returncode:
+        raise VocalgenError(f"`vocalgen generate` did not finish; repeat the command to go on in {folder}")
     return folder
 
 

@@ -22,9 +22,9 @@ from vocalgen.atomic import atomic_write_text
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
-from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
+from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.hifigan import load_vocoder, vocode
 
 ALIGN = 16
