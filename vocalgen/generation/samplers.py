@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
         x: starting noise of deviation sigmas[0].
         sigmas: (steps + 1,) falling to 0.
     """
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         slope = (x - denoise(x, sigma)) / sigma
         ahead = x + (following - sigma) * slope
         if following > 0:
@@ -42,7 +43,7 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
     """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2): one evaluation a step, second order from the last two."""
     previous: Tensor | None = None
     last_width = sigmas.new_zeros(())
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         clean = denoise(x, sigma)
         if following == 0:
             return clean

@@ -1,0 +1,64 @@
+"""A tiny random "debug" checkpoint, made on the fly: everything but the quality of the shipped one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import SpeechT5HifiGan
+
+from vocalgen.emotions import EMOGATOR30
+from vocalgen.generation.pipeline import VocalBurstPipeline
+from vocalgen.mel import MEL_24K, MelConfig
+from vocalgen.models.autoencoder import MelAutoencoder
+from vocalgen.models.hifigan import GeneratorSize, hifigan_generator
+from vocalgen.models.transformer import MelTransformer
+
+LATENT, FRAMES = 4, 24
+"""Latent channels and latent frames; four mel frames each: clips of at most 1.02 s."""
+
+SAMPLING = {"steps": 3, "guidance": 2.0}
+"""Default sampler settings of the debug checkpoint."""
+
+
+def debug_pipeline(mel: MelConfig = MEL_24K, seed: int = 0, **preconditioning: Any) -> VocalBurstPipeline:
+    """A pipeline of random weights that answers to its condition, its seed and its noise level.
+
+    Layers that start at zero (gates, output) are filled, or every clip of a seed would be the same.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        transformer = MelTransformer(
+            mel.to_dict(),
+            EMOGATOR30.emotions,
+            LATENT,
+            FRAMES,
+            dim=16,
+            depth=1,
+            heads=2,
+            preconditioning=preconditioning or {"kind": "flow"},
+        )
+        autoencoder = MelAutoencoder(mel.to_dict(), LATENT, widths=(12, 12, 12), depths=(1, 1, 1))
+        vocoder = debug_vocoder(mel)
+        with torch.no_grad():
+            for parameter in transformer.parameters():
+                if not parameter.any():
+                    parameter.normal_(0.0, 0.3)
+    return VocalBurstPipeline(transformer, autoencoder, vocoder, sampling=dict(SAMPLING))
+
+
+def debug_vocoder(mel: MelConfig = MEL_24K) -> SpeechT5HifiGan:
+    """A random vocoder whose output is audible."""
+    hop = mel.hop_length // 16
+    size = GeneratorSize((16, hop), (16, hop), 8, (3,), ((1,),))
+    vocoder = hifigan_generator(mel, size).eval()
+    with torch.no_grad():
+        vocoder.conv_post.weight.mul_(10.0)
+    return vocoder
+
+
+def save_debug_checkpoint(folder: Path, **options: Any) -> Path:
+    """Write the debug pipeline as a checkpoint folder; returns it."""
+    debug_pipeline(**options).save_pretrained(folder)
+    return folder

@@ -1,0 +1,131 @@
+"""`vocalgen generate`: a balanced set of clips with a manifest, in one or several processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vocalgen.cli import outputs
+from vocalgen.cli.sample import (
+    CheckpointOption,
+    DeviceOption,
+    DurationOption,
+    FormatOption,
+    GuidanceOption,
+    NoTrimOption,
+    SolverOption,
+    StepsOption,
+)
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+    from vocalgen.generation.batch import Run, Timing
+
+
+def generate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill, one sub-folder an emotion.")],
+    per_emotion: Annotated[int, typer.Option("--per-emotion", "-n", help="Clips of each emotion.")] = 100,
+    emotions: Annotated[
+        str | None, typer.Option("--emotions", "-e", help="Names, comma-separated; default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Clip i of emotion k of K has the seed SEED + i K + k.")] = 0,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Clips between two writes; more lose more in a kill. The clips are the same."),
+    ] = None,
+    format: FormatOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    solver: SolverOption = None,
+    duration: DurationOption = None,
+    no_trim: NoTrimOption = False,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Make a balanced set of clips for evaluation: a folder an emotion, and manifest.jsonl.
+
+    The same command resumes a run that was stopped. Several processes share the work under
+    `accelerate launch -m vocalgen generate ...`; the clips stay the same.
+    """
+    from vocalgen.generation.batch import Recipe, Run, plan, prepare
+    from vocalgen.generation.checkpoint import checkpoint_sha256, read_sampling, read_vocabulary
+    from vocalgen.generation.settings import require_duration, sampling
+
+    changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver}
+    if per_emotion < 1:
+        raise VocalgenError(f"--per-emotion must be at least 1, got {per_emotion}")
+    if batch_size is not None and batch_size < 1:
+        raise VocalgenError(f"--batch-size must be at least 1, got {batch_size}")
+    require_duration(duration)
+    kind = outputs.require_format(format or "wav")
+    folder = outputs.find_folder(checkpoint)
+    settings = sampling(read_sampling(folder), **changes)
+    vocabulary = read_vocabulary(folder)
+    names = [name.strip() for name in emotions.split(",")] if emotions is not None else vocabulary.emotions
+    jobs = plan(names, per_emotion, vocabulary, seed, kind)
+    outputs.require_folder(out)
+    recipe = Recipe(checkpoint_sha256(folder), seed, settings, duration, not no_trim, kind)
+
+    state = _launched(device)
+    rank, world = (state.process_index, state.num_processes) if state else (0, 1)
+    with state.main_process_first() if state else nullcontext():
+        prepare(out, recipe, first=rank == 0)
+    synthesis = outputs.load(folder, device or (str(state.device) if state else None))
+    require_duration(duration, synthesis.seconds)
+    _fill(Run(synthesis, recipe, out, jobs, rank, world, batch_size or 0), state)
+
+
+def _launched(device: str | None) -> PartialState | None:
+    """The state of this process among several, when `accelerate launch` started them."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return None
+    from datetime import timedelta
+
+    from accelerate import PartialState
+
+    on_cpu = device is not None and device.startswith("cpu")
+    return PartialState(cpu=on_cpu, timeout=timedelta(days=7))  # the slowest process may take long
+
+
+def _fill(run: Run, state: PartialState | None) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from vocalgen.generation.batch import conclude
+
+    total = sum(len(tile) for batch in run.batches() for tile in batch)
+    missing = f"{total} of {len(run.jobs)} clips to make"
+    shown = run.rank == 0
+    if shown and total < len(run.jobs) and run.world == 1:
+        print(f"{run.folder}: {missing}", file=sys.stderr)
+    columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("generating", total=total)
+        timing = run.fill(lambda clips: bar.advance(task, clips))
+    if state is not None:
+        state.wait_for_everyone()
+    if shown:
+        count = conclude(run.folder)
+        print(f"{run.folder}: {count} clips, {run.folder / 'manifest.jsonl'}")
+        _report(timing, run.world)
+
+
+def _report(timing: Timing, world: int) -> None:
+    if not timing.clips or not timing.wall:
+        print("nothing was left to do")
+        return
+    own = "" if world == 1 else f" (the first of {world} processes)"
+    shares = ", ".join(
+        f"{name} {100 * getattr(timing, name) / timing.wall:.0f} %" for name in ("generator", "vocoder", "writing")
+    )
+    print(
+        f"{timing.clips / timing.wall:.2f} clips a second, {timing.audio / timing.wall:.1f} x real time "
+        f"({timing.untrimmed / timing.wall:.1f} x with the silence that was cut){own}: {shares}"
+    )

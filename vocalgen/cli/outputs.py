@@ -1,0 +1,69 @@
+"""What the verbs that write clips check before the slow work starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    from vocalgen.generation.synthesis import Synthesis
+
+FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
+"""The formats of `vocalgen.audio`, which would load numpy."""
+
+
+def require_format(name: str) -> str:
+    """A known format in lower case, or VocalgenError."""
+    kind = name.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise VocalgenError(f"unknown audio format {name!r}; choose one of {', '.join(FORMATS)}")
+    return kind
+
+
+def require_folder(folder: Path) -> None:
+    """Make `folder` and write a trial file into it.
+
+    Raises:
+        VocalgenError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"0" * 4096)
+    except OSError as error:
+        raise VocalgenError(
+            f"cannot write into {folder}: {error.strerror or error}; choose another place or free some space"
+        ) from error
+
+
+def require_matplotlib() -> None:
+    """Raise VocalgenError unless matplotlib is installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise VocalgenError("--plot needs matplotlib; install it with: pip install 'vocalgen[train]'")
+
+
+def find_folder(checkpoint: str | None) -> Path:
+    """Folder of a checkpoint: shipped, local, or fetched from the hub."""
+    from vocalgen.generation.checkpoint import resolve_checkpoint
+
+    chosen = resolve_checkpoint(checkpoint)
+    if Path(chosen).is_dir():
+        return Path(chosen)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(chosen, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # network, permissions, no such model: many kinds
+        reason = " ".join(str(error).split())
+        raise VocalgenError(f"cannot fetch {chosen} from the hub: {reason}; give a local folder instead") from error
+
+
+def load(folder: Path, device: str | None) -> Synthesis:
+    """Load a checkpoint; the slow imports happen here."""
+    from vocalgen.generation.loading import choose_device, load_synthesiser
+
+    return load_synthesiser(folder).to(choose_device(device))

@@ -1,0 +1,156 @@
+"""`vocalgen sample`: clips of an emotion or a mixture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vocalgen.cli import outputs
+from vocalgen.emotions import Condition, parse_condition
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    from vocalgen.generation.synthesis import Synthesis
+
+StepsOption = Annotated[int | None, typer.Option(help="Noise levels; default: the checkpoint's.")]
+GuidanceOption = Annotated[
+    float | None, typer.Option(help="Classifier-free guidance, 1 is none; default: the checkpoint's.")
+]
+SolverOption = Annotated[str | None, typer.Option(help="dpm++ or heun; default: the checkpoint's.")]
+DurationOption = Annotated[
+    float | None, typer.Option(help="Seconds the burst should last; default: the model decides.")
+]
+NoTrimOption = Annotated[bool, typer.Option("--no-trim", help="Keep the silence around the burst.")]
+CheckpointOption = Annotated[
+    str | None, typer.Option(help="Shipped name, local folder or hub id; default: the shipped model.")
+]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1...; default: a GPU if there is one.")]
+FormatOption = Annotated[str | None, typer.Option(help="wav (default), flac, mp3, ogg or opus.")]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip to make."""
+
+    condition: Condition
+    seed: int
+    path: Path
+
+
+def sample(
+    emotion: Annotated[
+        list[str],
+        typer.Option("--emotion", "-e", help='A name or a mixture such as "awe=0.7,fear=0.3"; may be repeated.'),
+    ],
+    number: Annotated[int, typer.Option("--number", "-n", help="Clips of each emotion.")] = 1,
+    seed: Annotated[int, typer.Option(help="Clip i of an emotion uses seed + i.")] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for EMOTION-SEED.wav, or a file for a single clip.")
+    ] = Path("."),
+    format: FormatOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    solver: SolverOption = None,
+    duration: DurationOption = None,
+    no_trim: NoTrimOption = False,
+    checkpoint: CheckpointOption = None,
+    device: DeviceOption = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw each clip's log-mel (PNG beside it).")] = False,
+) -> None:
+    """Make clips for an emotion or a mixture and write them.
+
+    Example: vocalgen sample --emotion awe -n 4 --out clips
+    """
+    from vocalgen.generation.checkpoint import read_sampling, read_vocabulary
+    from vocalgen.generation.settings import require_duration, require_seeds, sampling
+
+    # Everything that can be wrong is looked at before torch loads.
+    changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver}
+    if number < 1:
+        raise VocalgenError(f"-n must be at least 1, got {number}")
+    require_seeds(seed, number)
+    require_duration(duration)
+    sampling({}, **changes)
+    if plot:
+        outputs.require_matplotlib()
+    target = _target(out, format)
+    if target.file and (number > 1 or len(emotion) > 1):
+        raise VocalgenError(f"--out {out} is a file, but there are several clips; give a folder")
+    folder = outputs.find_folder(checkpoint)
+    sampling(read_sampling(folder), **changes)
+    vocabulary = read_vocabulary(folder)
+    conditions = [parse_condition(text, vocabulary) for text in emotion]
+    for note in dict.fromkeys(note for condition in conditions for note in condition.notes):
+        print(f"note: {note}", file=sys.stderr)
+    jobs = [
+        Job(condition, i, target.file or target.folder / f"{condition.label}-{i}.{target.format}")
+        for condition in conditions
+        for i in range(seed, seed + number)
+    ]
+    outputs.require_folder(target.folder)
+
+    synthesis = outputs.load(folder, device)
+    for start in range(0, len(jobs), synthesis.tile):
+        _make(synthesis, jobs[start : start + synthesis.tile], target.format, duration, not no_trim, changes, plot)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where clips go: a folder, and one file in it if the user named one."""
+
+    folder: Path
+    format: str
+    file: Path | None = None
+
+
+def _target(out: Path, format: str | None) -> Target:
+    """Read --out and --format together: a suffix makes a file of it, unless there is a folder of that name."""
+    wanted = outputs.require_format(format) if format is not None else None
+    suffix = out.suffix.lstrip(".").lower()
+    if not suffix or out.is_dir():
+        if out.is_file():
+            raise VocalgenError(f"--out {out} is a file without an audio suffix; give a folder or another name")
+        return Target(out, wanted or "wav")
+    if suffix not in outputs.FORMATS:
+        raise VocalgenError(
+            f"--out {out}: unknown audio format {suffix!r}; choose one of {', '.join(outputs.FORMATS)}, "
+            f"or make the folder first"
+        )
+    if wanted not in (None, suffix):
+        raise VocalgenError(f"--out {out} and --format {wanted} disagree; drop one of them")
+    return Target(out.parent, suffix, out)
+
+
+def _make(
+    synthesis: Synthesis,
+    jobs: Sequence[Job],
+    format: str,
+    duration: float | None,
+    trim: bool,
+    changes: dict[str, Any],
+    plot: bool,
+) -> None:
+    """Make a handful of clips, write them and say so."""
+    from vocalgen import audio
+
+    made = synthesis(
+        [job.condition for job in jobs],
+        seeds=[job.seed for job in jobs],
+        duration=duration,
+        trim=trim,
+        **changes,
+    )
+    for job, clip in zip(jobs, made.clips):
+        audio.write(job.path, clip, made.sample_rate, format)
+        print(f"{job.path}  {len(clip) / made.sample_rate:.2f} s  seed {job.seed}", flush=True)
+        if plot:
+            from vocalgen.generation.picture import draw_mel
+
+            picture = job.path.with_suffix(".png")
+            draw_mel(clip, synthesis.mel, picture, f"{job.condition.label}, seed {job.seed}")
+            print(f"{picture}", flush=True)

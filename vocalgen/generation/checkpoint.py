@@ -1,0 +1,86 @@
+"""Checkpoint folders: find one, ask what it knows and which one it is, all without loading a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from vocalgen.emotions import Vocabulary, match_vocabulary
+from vocalgen.errors import VocalgenError
+from vocalgen.shipped import file_sha256, shipped_models, weight_files
+
+DEFAULT_MODEL = "emogator-diffusion-24k"
+"""Shipped checkpoint that `from_pretrained()` loads."""
+
+
+def resolve_checkpoint(name: str | Path | None = None) -> str:
+    """Folder of a shipped model, a local folder, or a hub id, in this order.
+
+    Raises:
+        VocalgenError: neither a shipped model, nor a folder, nor of the form owner/name.
+    """
+    shipped = shipped_models()
+    chosen = str(name or DEFAULT_MODEL)
+    if chosen in shipped:
+        return str(shipped[chosen])
+    if Path(chosen).is_dir():
+        return chosen
+    owner, separator, model = chosen.partition("/")
+    if separator and owner and model and "/" not in model and not chosen.startswith((".", "~")):
+        return chosen
+    listed = ", ".join(shipped) or "none in this copy"
+    raise VocalgenError(f"no checkpoint {chosen!r}: not a folder, not owner/name on the hub; shipped models: {listed}")
+
+
+def read_vocabulary(folder: Path) -> Vocabulary:
+    """The emotions a checkpoint folder can be asked for.
+
+    Raises:
+        VocalgenError: the folder is not a checkpoint of ours.
+    """
+    return match_vocabulary(_names(_read(folder / "transformer" / "config.json", folder), folder))
+
+
+def read_sampling(folder: Path) -> dict[str, Any]:
+    """The sampler defaults of a checkpoint folder, see `vocalgen.generation.settings.Sampling`.
+
+    Raises:
+        VocalgenError: the folder is not a checkpoint of ours.
+    """
+    values = _read(folder / "model_index.json", folder).get("sampling")
+    return values if isinstance(values, dict) else {}
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """One hash for all weights: SHA-256 of the lines `sha256sum` prints for them, in order of relative path.
+
+    Raises:
+        VocalgenError: there are no weights.
+    """
+    files = weight_files(folder)
+    if not files:
+        raise VocalgenError(f"{folder} holds no safetensors; it is not a complete checkpoint")
+    lines = [f"{file_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(sorted(lines, key=lambda line: line[66:])).encode()).hexdigest()
+
+
+def _read(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VocalgenError(
+            f"{folder} is not a vocalgen checkpoint: cannot read {path.relative_to(folder)} ({error}); "
+            f"choose a folder written by save_pretrained"
+        ) from error
+    if not isinstance(values, dict):
+        raise VocalgenError(f"{folder} is not a vocalgen checkpoint: {path.relative_to(folder)} is no object")
+    return values
+
+
+def _names(config: dict[str, Any], folder: Path) -> list[str]:
+    names = config.get("emotions")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise VocalgenError(f"{folder} is not a vocalgen checkpoint: transformer/config.json lists no emotions")
+    return names

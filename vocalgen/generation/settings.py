@@ -1,0 +1,87 @@
+"""Sampler settings, checked without loading any network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from vocalgen.errors import VocalgenError
+
+SOLVER_NAMES = ("dpm++", "heun")
+"""Solvers: DPM-Solver++(2M) and Heun."""
+
+SHORTEST_SECONDS = 0.1
+"""Shortest burst that can be asked for."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Sampler settings; a checkpoint carries its defaults.
+
+    Args:
+        steps: noise levels.
+        solver: `dpm++` (one network evaluation a step) or `heun` (two).
+        guidance: classifier-free guidance; 1 is none.
+        guidance_low, guidance_high: noise levels between which guidance acts.
+        sigma_min, sigma_max, rho: noise schedule (EDM eq. 5).
+
+    Raises:
+        VocalgenError: a value out of range.
+    """
+
+    steps: int = 16
+    solver: str = "dpm++"
+    guidance: float = 2.0
+    guidance_low: float = 0.3
+    guidance_high: float = 8.0
+    sigma_min: float = 0.02
+    sigma_max: float = 40.0
+    rho: float = 7.0
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVER_NAMES:
+            raise VocalgenError(f"unknown solver {self.solver!r}; choose one of {', '.join(SOLVER_NAMES)}")
+        if not 1 <= self.steps <= 1000:
+            raise VocalgenError(f"steps must lie between 1 and 1000, got {self.steps}")
+        if not 0 <= self.guidance <= 50:
+            raise VocalgenError(f"guidance must lie between 0 and 50, got {self.guidance}")
+        if not 0 < self.sigma_min < self.sigma_max < math.inf or not self.rho > 0:
+            raise VocalgenError(
+                f"noise levels must rise from sigma_min above 0 to sigma_max with rho above 0, "
+                f"got {self.sigma_min}, {self.sigma_max}, {self.rho}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by name, as manifests store them."""
+        return asdict(self)
+
+
+def sampling(defaults: dict[str, Any], **changes: Any) -> Sampling:
+    """`defaults` of a checkpoint with `changes`; a change of None keeps the default.
+
+    Raises:
+        VocalgenError: an unknown setting, or a value out of range.
+    """
+    chosen = {**defaults, **{name: value for name, value in changes.items() if value is not None}}
+    unknown = sorted(set(chosen) - set(Sampling.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(Sampling.__dataclass_fields__)
+        raise VocalgenError(f"unknown sampler setting {', '.join(unknown)}; there are {known}")
+    return Sampling(**chosen)
+
+
+def require_duration(duration: float | None, longest: float = math.inf) -> None:
+    """Raise VocalgenError unless `duration` is None or lies between 0.1 s and `longest` seconds."""
+    if duration is not None and not SHORTEST_SECONDS <= duration <= longest:
+        raise VocalgenError(
+            f"duration must lie between {SHORTEST_SECONDS} and {longest:.2f} seconds, got {duration}"
+            if longest < math.inf
+            else f"duration must be at least {SHORTEST_SECONDS} seconds, got {duration}"
+        )
+
+
+def require_seeds(first: int, count: int = 1) -> None:
+    """Raise VocalgenError unless seeds `first` to `first + count - 1` lie between 0 and 2^63 - 1."""
+    if not 0 <= first <= 2**63 - count:
+        raise VocalgenError(f"seeds must lie between 0 and 2^63 - 1, got {first} and {count} from there")
