@@ -42,9 +42,8 @@ def mel_grid(
     everything = [mel for mels in (*generated.values(), *real.values()) for mel in mels[:columns]]
     low, high = np.quantile(np.concatenate([mel.ravel() for mel in everything]), [0.05, 0.999])
     width = max(mel.shape[1] for mel in everything)
-    figure, axes = plt.subplots(
-        len(emotions), 2 * columns, figsize=(1.7 * 2 * columns, 1.05 * len(emotions) + 0.6), squeeze=False
-    )
+    height = 1.05 * len(emotions) + 0.6
+    figure, axes = plt.subplots(len(emotions), 2 * columns, figsize=(1.7 * 2 * columns, height), squeeze=False)
     for row, emotion in enumerate(emotions):
         for side, (kind, mels) in enumerate((("generated", generated[emotion]), ("real", real[emotion]))):
             for column in range(columns):
@@ -62,8 +61,8 @@ def mel_grid(
                 if side == 0 and column == 0:
                     axis.set_ylabel(emotion, rotation=0, ha="right", va="center", fontsize=9, color=INK)
     note = f"log-mel, {width / frame_rate:.1f} s wide; one scale for all pictures"
-    figure.supxlabel(note, fontsize=8, color=GREY, y=0.005)
-    figure.subplots_adjust(left=0.14, right=0.995, top=0.95, bottom=0.025, wspace=0.05, hspace=0.08)
+    figure.supxlabel(note, fontsize=8, color=GREY, y=0.06 / height)
+    figure.subplots_adjust(left=0.14, right=0.995, top=1 - 0.3 / height, bottom=0.28 / height, wspace=0.05, hspace=0.08)
     _save(figure, path)
 
 

@@ -122,7 +122,9 @@ def evaluate(
             "floor_draws": len(known.draws),
             "floor": {names[e]: int((known.draws[0].labels == e).sum()) for e in emotions},
         },
-        "real_accuracy": {split: _accuracy(part) for split, part in known.splits.items()},
+        "real_accuracy": {
+            split: _accuracy(part[np.isin(part.labels, emotions)]) for split, part in known.splits.items()
+        },
         "real_accuracy_by_emotion": {names[e]: _accuracy(known.reference.of(e)) for e in emotions},
         "rows": {name: _named(row, names) for name, row in rows.items()},
         "confusion": _confusion(measured, len(names)),
