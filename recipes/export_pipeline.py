@@ -18,8 +18,9 @@ import yaml
 from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.pipeline import Sampling, VocalBurstPipeline
-from vocalgen.generation.vocoder import load_vocoder
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.hifigan import load_vocoder
 from vocalgen.models.transformer import MelTransformer
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.training.config import build
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Join trained parts into one checkpoint (float16 safetensors).")
     parser.add_argument("--transformer", required=True)
     parser.add_argument("--autoencoder", help="leave out for a transformer on log-mel frames")
-    parser.add_argument("--vocoder", required=True)
+    parser.add_argument("--vocoder", help="leave out for Griffin-Lim")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("sampling", nargs="*", metavar="key=value", help="sampler defaults, e.g. steps=16")
     options = parser.parse_args()
@@ -47,7 +48,9 @@ def main() -> None:
             if options.autoencoder
             else MelFrames(transformer.front_end.to_dict())
         )
-        pipeline = VocalBurstPipeline(transformer, autoencoder, load_vocoder(options.vocoder), changes)
+        front_end = transformer.front_end
+        vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(front_end.to_dict())
+        pipeline = VocalBurstPipeline(transformer, autoencoder, vocoder, changes)
         save(pipeline, options.out)
     except VocalgenError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -33,7 +33,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             temporary.replace(target)
     except OSError as error:
-        raise VocalgenError(f"cannot write {target}: {error.strerror or error}; choose another place or free some space") from error
+        reason = error.strerror or error
+        raise VocalgenError(f"cannot write {target}: {reason}; choose another place or free some space") from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

@@ -33,7 +33,7 @@ class Conditioning(NamedTuple):
 
 
 class MelTransformer(ModelMixin, ConfigMixin):
-    """Diffusion transformer (DiT, arXiv 2212.09748): AdaLN-zero blocks with rotary attention and a depthwise convolution.
+    """Diffusion transformer (DiT, arXiv 2212.09748): AdaLN-zero, rotary attention, a depthwise convolution.
 
     Args:
         mel: the front end as `MelConfig.to_dict()`.

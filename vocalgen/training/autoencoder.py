@@ -114,13 +114,13 @@ class AutoencoderObjective(Objective):
     def preview(self, step: int) -> Previews:
         """Four training clips beside their reconstructions."""
         mel = self._windows(4)
-        output, _, _ = self.ema["autoencoder"].module(mel)
+        output, _, _ = self.average("autoencoder")(mel)
         pictures = {f"clip{i}": torch.cat([mel[i], output[i]], dim=1) for i in range(len(mel))}
         return Previews(pictures, {}, self.config.mel.sample_rate)
 
     def export(self, folder: Path) -> None:
         """Save the averaged autoencoder with the statistics of its latents."""
-        average = self.ema["autoencoder"].module.eval()
+        average = self.average("autoencoder")
         with torch.no_grad():
             latents = torch.cat([average.encode(part)[0].flatten(0, 1) for part in self._windows(384).split(32)])
         average.latent_mean.copy_(latents.mean(0))
@@ -133,5 +133,5 @@ class AutoencoderObjective(Objective):
         whole = WaveWindows(self.cache, samples, "start")
         chosen = self.indices[:: max(len(self.indices) // count, 1)][:count]
         waves = torch.stack([whole[(int(index), 0)]["wave"] for index in chosen])
-        device = next(self.ema["autoencoder"].parameters()).device
+        device = next(self.average("autoencoder").parameters()).device
         return self.log_mel.to(device)(waves.to(device))

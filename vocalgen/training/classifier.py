@@ -170,7 +170,7 @@ class ClassifierObjective(Objective):
 
     def preview(self, step: int) -> Previews:
         """Accuracy of the averaged classifier on the validation split."""
-        average: Any = self.ema["classifier"].module.eval()
+        average = self.average("classifier")
         device = next(average.parameters()).device
         order = sorted(self.held_out, key=lambda index: len(self._validation.mels[index]))
         top1 = top3 = loss = 0.0
@@ -188,7 +188,7 @@ class ClassifierObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Save the averaged classifier."""
-        average: Any = self.ema["classifier"].module.eval()
+        average = self.average("classifier")
         average.save_pretrained(folder)
 
     def _whole(self, indices: list[int]) -> dict[str, Tensor]:

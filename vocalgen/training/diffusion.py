@@ -111,8 +111,7 @@ class DiffusionObjective(Objective):
             )
         }
 
-    @property
-    def dataset(self) -> LatentVariants:
+    def training_data(self) -> LatentVariants:
         """The encoded corpus (encoded on first use)."""
         data, mel = self.config.data, self.config.mel
         return LatentVariants(
@@ -146,7 +145,7 @@ class DiffusionObjective(Objective):
 
     def preview(self, step: int) -> Previews:
         """One clip for each of eight emotions, from the averaged weights."""
-        network = self.ema["transformer"].module
+        network = self.average("transformer")
         device = next(network.parameters()).device
         chosen = torch.linspace(0, len(self.cache.emotions) - 1, min(8, len(self.cache.emotions))).long()
         intensities = torch.nn.functional.one_hot(chosen, len(self.cache.emotions)).float().to(device)
@@ -165,7 +164,7 @@ class DiffusionObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Save the averaged transformer."""
-        self.ema["transformer"].module.save_pretrained(folder)
+        self.average("transformer").save_pretrained(folder)
 
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         return [self.cache.ids[int(index)] for index in batch["index"]]
@@ -186,5 +185,5 @@ class DiffusionObjective(Objective):
         if unlabelled.any():
             first = self.cache.ids[self.indices[np.flatnonzero(unlabelled)[0]]]
             raise VocalgenError(
-                f"{int(unlabelled.sum())} training clips lack intensities, the first is {first}; fill them in the manifest"
+                f"{int(unlabelled.sum())} training clips lack intensities, first {first}; fill them in the manifest"
             )

@@ -18,6 +18,10 @@ from vocalgen.mel import LogMel
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 
 
+Codec = MelAutoencoder | MelFrames
+"""What turns log-mels into the sequences that diffusion works on."""
+
+
 class LatentVariants(Dataset[dict[str, Any]]):
     """Normalised latents keyed by (clip index, seed): the seed picks one of the encoded variants.
 
@@ -26,9 +30,15 @@ class LatentVariants(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, folder: Path, cache: WaveCache, indices: np.ndarray, windows: WaveWindows, autoencoder: MelAutoencoder | MelFrames,
-        variants: int, device: torch.device,
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        cache: WaveCache,
+        indices: np.ndarray,
+        windows: WaveWindows,
+        autoencoder: Codec,
+        variants: int,
+        device: torch.device,
+    ) -> None:
         self.cache, self.variants = cache, variants
         key = _key(cache, indices, windows, autoencoder, variants)
         if not (folder / "key").exists() or (folder / "key").read_text() != key:
@@ -51,9 +61,14 @@ class LatentVariants(Dataset[dict[str, Any]]):
 
 @torch.no_grad()
 def _encode(
-    folder: Path, key: str, indices: np.ndarray, windows: WaveWindows, autoencoder: MelAutoencoder | MelFrames, variants: int,
+    folder: Path,
+    key: str,
+    indices: np.ndarray,
+    windows: WaveWindows,
+    autoencoder: Codec,
+    variants: int,
     device: torch.device,
-) -> None:  # fmt: skip
+) -> None:
     from rich.progress import track
 
     autoencoder = autoencoder.to(device).eval()

@@ -79,6 +79,10 @@ class Objective(ABC):
     grad_clip: float
     ema: dict[str, AveragedModel]
 
+    def training_data(self) -> Dataset[dict[str, Any]]:
+        """What batches are drawn from; called once, when training begins."""
+        return self.dataset
+
     @abstractmethod
     def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """Learn from one batch; returns scalars to log."""
@@ -109,6 +113,10 @@ class Objective(ABC):
         norm = self.accelerator.clip_grad_norm_(parameters, self.grad_clip)
         self.optimizers[optimizer].step()
         return norm
+
+    def average(self, network: str) -> Any:
+        """The averaged network, ready for use."""
+        return self.ema[network].module.eval()  # type: ignore[operator]
 
     def plain(self, network: str) -> Any:
         """A network without the wrappers of distributed or compiled training."""
@@ -171,7 +179,9 @@ class Trainer:
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
-        loader = DataLoader(objective.dataset, batch_sampler=sampler, collate_fn=collate, num_workers=config.workers)
+        loader = DataLoader(
+            objective.training_data(), batch_sampler=sampler, collate_fn=collate, num_workers=config.workers
+        )
         tracker = _tracker(self.run) if self.accelerator.is_main_process else None
         window: list[dict[str, Tensor]] = []
         since = time.perf_counter()

@@ -142,7 +142,7 @@ class VocoderObjective(Objective):
 
     def preview(self, step: int) -> Previews:
         """Three training clips and what the averaged vocoder makes of them."""
-        average = self.ema["generator"].module
+        average = self.average("generator")
         waves = self._whole_clips(3).to(next(average.parameters()).device)
         mel = self._input(waves)
         outputs = vocode(average, mel)
@@ -154,7 +154,7 @@ class VocoderObjective(Objective):
 
     def export(self, folder: Path) -> None:
         """Save the averaged generator with plain weights, for `SpeechT5HifiGan.from_pretrained`."""
-        fold_weight_norm(self.ema["generator"].module.eval()).save_pretrained(folder)
+        fold_weight_norm(self.average("generator")).save_pretrained(folder)
 
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         return [self.cache.ids[int(index)] for index in batch["index"]]
