@@ -42,3 +42,11 @@ def emogator() -> Path:
     if not folder.is_dir():
         pytest.skip("no EmoGator recordings here; set VOCALGEN_EMOGATOR to their folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def debug_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random checkpoint (tests/debug.py); copy it before changing it."""
+    from debug import save_debug_checkpoint
+
+    return save_debug_checkpoint(tmp_path_factory.mktemp("debug"))

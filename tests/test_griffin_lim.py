@@ -8,8 +8,8 @@ from bursts import burst
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
-from vocalgen.models.griffin_lim import griffin_lim, linear_amplitude
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel, mel_filterbank
+from vocalgen.models.griffin_lim import griffin_lim, linear_amplitude
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,14 @@ from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import read_sampling
 from vocalgen.generation.synthesis import Synthesiser
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.transformer import MelTransformer
 
 BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "MelTransformer": MelTransformer.from_config,
     "MelAutoencoder": MelAutoencoder.from_config,
     "MelFrames": MelFrames.from_config,
+    "GriffinLim": GriffinLim.from_config,
     "SpeechT5HifiGan": lambda config: SpeechT5HifiGan(SpeechT5HifiGanConfig(**config)),
 }
 """Parts a checkpoint may consist of, made from their config.json."""

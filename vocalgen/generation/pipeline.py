@@ -15,6 +15,7 @@ from vocalgen.generation.loading import require_weights
 from vocalgen.generation.settings import Sampling
 from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput, require_one_front_end
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.transformer import MelTransformer
 
 __all__ = ["DEFAULT_MODEL", "Sampling", "VocalBurstOutput", "VocalBurstPipeline", "resolve_checkpoint"]
@@ -41,7 +42,7 @@ class VocalBurstPipeline(DiffusionPipeline, Synthesis):
         self,
         transformer: MelTransformer,
         autoencoder: MelAutoencoder | MelFrames,
-        vocoder: SpeechT5HifiGan,
+        vocoder: SpeechT5HifiGan | GriffinLim,
         sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()

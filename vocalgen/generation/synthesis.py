@@ -21,6 +21,7 @@ from vocalgen.generation.settings import Sampling, require_duration, require_see
 from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.denoiser import preconditioning
+from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.hifigan import vocode, vocoder_mel
 from vocalgen.models.transformer import Conditioning, MelTransformer
 
@@ -64,7 +65,7 @@ class Synthesis:
 
     transformer: MelTransformer
     autoencoder: MelAutoencoder | MelFrames
-    vocoder: SpeechT5HifiGan
+    vocoder: SpeechT5HifiGan | GriffinLim
     folder: Path | None = None
     """Where the weights came from."""
 
@@ -260,7 +261,7 @@ class Synthesis:
 
 
 def require_one_front_end(
-    transformer: MelTransformer, autoencoder: MelAutoencoder | MelFrames, vocoder: SpeechT5HifiGan
+    transformer: MelTransformer, autoencoder: MelAutoencoder | MelFrames, vocoder: SpeechT5HifiGan | GriffinLim
 ) -> None:
     """Raise VocalgenError, printing both, unless the three parts were trained on the same log-mel."""
     front_end = transformer.front_end
@@ -279,7 +280,7 @@ class Synthesiser(Synthesis):
         self,
         transformer: MelTransformer,
         autoencoder: MelAutoencoder | MelFrames,
-        vocoder: SpeechT5HifiGan,
+        vocoder: SpeechT5HifiGan | GriffinLim,
         sampling: dict[str, Any] | None = None,
     ) -> None:
         require_one_front_end(transformer, autoencoder, vocoder)

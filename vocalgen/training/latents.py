@@ -17,7 +17,6 @@ from vocalgen.data import WaveCache, WaveWindows, collate, step_seed
 from vocalgen.mel import LogMel
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 
-
 Codec = MelAutoencoder | MelFrames
 """What turns log-mels into the sequences that diffusion works on."""
 
