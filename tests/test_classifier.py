@@ -160,7 +160,7 @@ def exported(tmp_path: Path) -> Path:
 
 def test_scores_do_not_depend_on_the_batch(exported: Path) -> None:
     scorer = Scorer.load(exported)
-    waves = [burst(i % 3, 0.3 + 0.1 * i, RATE, seed=i) for i in range(7)]
+    waves = [burst(i % 3, 1.0 - 0.1 * i, RATE, seed=i) for i in range(7)]
     together, alone = scorer.score(waves), scorer.score(waves, batch_size=1)
     assert together.embeddings.shape == (7, 4)
     assert together.logits.shape == (7, 3)

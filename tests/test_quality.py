@@ -82,6 +82,12 @@ def test_bursts_like_the_real_ones_are_near_the_floor(good: dict[str, Any]) -> N
     assert row["n"] == 3 * N
     assert 0.2 < row["mean_ratio"].value < 2.5
     assert row["mean_ratio"].low < row["mean_ratio"].value < row["mean_ratio"].high
+    floor = good["rows"]["real clips (floor)"]["emotions"]
+    for name, entry in row["emotions"].items():
+        assert entry["floor"] == floor[name]["frechet"] > 0
+        assert entry["ratio"] == pytest.approx(entry["frechet"].value / entry["floor"])
+    ratios = [entry["ratio"] for entry in row["emotions"].values()]
+    assert row["mean_ratio"].value == pytest.approx(np.mean(ratios))
     assert row["top1"].value > 0.6
     assert row["top3"].value == 1.0
     assert good["duplicates"]["exact"] == 0
