@@ -199,7 +199,7 @@ OFFENDERS = {
     "somebody who knows the command line": ("training/loop.py", "from vocalgen.cli.main import run"),
     "soundfile outside audio": ("corpora/manifest.py", "import soundfile"),
     "the public face from inside": ("training/loop.py", "from vocalgen import VocalBurstPipeline"),
-    "training that knows generation": ("training/loop.py", "from vocalgen.generation.samplers import heun"),
+    "training that knows evaluation": ("training/loop.py", "from vocalgen.evaluation.report import write_report"),
     "a part without a row": ("wizardry.py", "from vocalgen.mel import LogMel"),
 }
 
