@@ -290,7 +290,7 @@ class Trainer:
         if not saved:
             return 0
         path = self._state_path(saved[-1]) / "state.pt"
-        state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         objective = self.objective
         try:
             for name in objective.networks:
