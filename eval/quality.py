@@ -81,9 +81,11 @@ def make_clips(checkpoint: Path, folder: Path, per_emotion: int, seed: int, devi
 
 def round_trip(path: str, scorer: Scorer) -> RoundTrip:
     """A vocoder as a function from a wave to its rendering of the wave's log-mel."""
+    from vocalgen.models.griffin_lim import GriffinLim
     from vocalgen.models.hifigan import load_vocoder, vocode
 
-    vocoder = load_vocoder(path, scorer.mel).to(scorer.device)
+    vocoder = GriffinLim(scorer.mel.to_dict()) if path == "griffin-lim" else load_vocoder(path, scorer.mel)
+    vocoder = vocoder.to(scorer.device)
 
     def render(wave: np.ndarray) -> np.ndarray:
         mel = scorer.mels([wave])[0][None].to(scorer.device)
@@ -110,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="what the report calls the system (default: the folder's name)")
     parser.add_argument("--manifest", default="data/emogator.csv")
     parser.add_argument("--cache", default="data/emogator-24k")
-    parser.add_argument("--vocoder", help="exported vocoder, for the round-trip anchor")
+    parser.add_argument("--vocoder", help="exported vocoder or `griffin-lim`, for the round-trip anchor")
     parser.add_argument("--reference", nargs="+", default=["validation", "test"], metavar="SPLIT")
     parser.add_argument("--floor", default="train", metavar="SPLIT")
     parser.add_argument("--draws", type=int, default=4, help="sets of real clips that the floor is the mean of")

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
     if options.autoencoder is not None:
         encode = _autoencoder(options.autoencoder, mel)
         results["autoencoder (mel only)"] = mel_round_trip([analyse(wave) for wave in waves], speakers, encode)
-        for name, render in list(systems.items())[1:]:
+        for name, render in list(systems.items()):
             systems[f"autoencoder + {name}"] = lambda m, render=render: render(encode(m))
     results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate)
     report = {
