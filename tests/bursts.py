@@ -14,9 +14,7 @@ VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (570, 840, 2410), (300, 870, 224
 """First three formants in Hz of five vowels (Peterson and Barney 1952, men)."""
 
 
-def burst(
-    emotion_index: int, seconds: float = 0.8, sample_rate: int = 24_000, seed: int = 0
-) -> NDArray[np.float32]:
+def burst(emotion_index: int, seconds: float = 0.8, sample_rate: int = 24_000, seed: int = 0) -> NDArray[np.float32]:
     """One burst, (round(seconds * sample_rate),) float32 with a peak of 0.7 and silence around the sound.
 
     The emotion decides vowel, pitch, pitch glide, breathiness and pulsing (every third one laughs: a train of

@@ -123,9 +123,7 @@ def test_refusals_leave_nothing_behind(corpus: Path, tmp_path: Path, monkeypatch
     assert "unknown vocabulary" in refusal("prepare", "folder", corpus, "--out", out, "--vocabulary", "x")
     assert "unknown split" in refusal("prepare", "folder", corpus, "--out", out, "--split", "x")
     assert "cannot write" in refusal("prepare", "emogator", corpus, "--out", corpus)
-    assert "cannot write" in refusal(
-        "prepare", "emogator", corpus, "--out", corpus / "000001-01-1.mp3" / "m.csv"
-    )
+    assert "cannot write" in refusal("prepare", "emogator", corpus, "--out", corpus / "000001-01-1.mp3" / "m.csv")
     assert "cannot read the manifest" in refusal("stats", tmp_path / "missing.csv")
 
     def full(*_: object, **__: object) -> int:

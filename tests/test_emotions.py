@@ -140,9 +140,7 @@ def test_bad_text(text: str, message: str) -> None:
 
 
 def test_condition_from_labels() -> None:
-    assert condition_from_labels({"Fear": 0.5, "awe": 1.0}, HUME10) == parse_condition(
-        "awe=1,fear=0.5", HUME10
-    )
+    assert condition_from_labels({"Fear": 0.5, "awe": 1.0}, HUME10) == parse_condition("awe=1,fear=0.5", HUME10)
     with pytest.raises(VocalgenError, match="no weight"):
         condition_from_labels({}, HUME10)
 

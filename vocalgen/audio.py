@@ -109,15 +109,11 @@ def write(path: str | os.PathLike[str], wave: Any, sample_rate: int, format: str
     """
     kind = (Path(path).suffix.lstrip(".") if format is None else format).lower()
     if kind not in FORMATS:
-        raise VocalgenError(
-            f"cannot write {path}: unknown audio format {kind!r}; choose one of {', '.join(FORMATS)}"
-        )
+        raise VocalgenError(f"cannot write {path}: unknown audio format {kind!r}; choose one of {', '.join(FORMATS)}")
     allowed = _RATES.get(kind)
     if allowed and sample_rate not in allowed:
         rates = ", ".join(map(str, allowed))
-        raise VocalgenError(
-            f"cannot write {path}: {kind} has no {sample_rate} Hz; resample to one of {rates}"
-        )
+        raise VocalgenError(f"cannot write {path}: {kind} has no {sample_rate} Hz; resample to one of {rates}")
     samples = _checked(wave, f"cannot write {path}")
     if not samples.size:
         raise VocalgenError(f"cannot write {path}: the audio is empty")
@@ -176,9 +172,7 @@ def trim(wave: Any, sample_rate: int, top_db: float = 40.0, margin: float = 0.03
     return max(0, int(starts[sounding[0]]) - keep), min(len(samples), int(ends[sounding[-1]]) + keep)
 
 
-def trim_silence(
-    wave: Any, sample_rate: int, top_db: float = 40.0, margin: float = 0.03, fade: float = 0.005
-) -> Wave:
+def trim_silence(wave: Any, sample_rate: int, top_db: float = 40.0, margin: float = 0.03, fade: float = 0.005) -> Wave:
     """Apply `trim` and fade both ends over `fade` seconds (raised cosine), so that a cut does not click."""
     start, end = trim(wave, sample_rate, top_db, margin)
     samples = _checked(wave, "cannot trim")[start:end].copy()

@@ -47,9 +47,7 @@ class Vocabulary:
         for emotion in self.emotions:
             key = _key(emotion)
             if not key:
-                raise VocalgenError(
-                    f"vocabulary {self.name}: {emotion!r} is not a name; use letters or digits"
-                )
+                raise VocalgenError(f"vocabulary {self.name}: {emotion!r} is not a name; use letters or digits")
             if key in seen:
                 raise VocalgenError(
                     f"vocabulary {self.name}: {seen[key]!r} and {emotion!r} are the same name; drop one"

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from vocalgen.corpora.stats import CorpusStats
     from vocalgen.corpora.verify import VerificationReport
 
-data_app = typer.Typer(
-    help="Prepare, verify and describe a corpus.", no_args_is_help=True, add_completion=False
-)
+data_app = typer.Typer(help="Prepare, verify and describe a corpus.", no_args_is_help=True, add_completion=False)
 prepare_app = typer.Typer(help="Make a manifest of a corpus and verify its clips.", no_args_is_help=True)
 data_app.add_typer(prepare_app, name="prepare")
 
@@ -54,9 +52,7 @@ def prepare_emogator(
 def prepare_folder(
     source: Annotated[
         Path,
-        typer.Argument(
-            help="A CSV or JSONL table, the folder it lies in, or one folder of audio per emotion."
-        ),
+        typer.Argument(help="A CSV or JSONL table, the folder it lies in, or one folder of audio per emotion."),
     ],
     out: OutOption,
     vocabulary: Annotated[
@@ -113,9 +109,7 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     manifest.save(out)
     splits = ", ".join(f"{len(manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
-    console.print(
-        f"wrote {out}: {len(manifest):,} clips ({splits})", highlight=False, markup=False, soft_wrap=True
-    )
+    console.print(f"wrote {out}: {len(manifest):,} clips ({splits})", highlight=False, markup=False, soft_wrap=True)
 
 
 def _verify(manifest: Manifest, processes: int) -> tuple[Manifest, VerificationReport]:
@@ -135,9 +129,7 @@ def _print_report(report: VerificationReport, path: Path, console: Console) -> N
 
     from vocalgen.corpora.manifest import EXCLUDING_FLAGS
 
-    table = Table(
-        "flag", "clips", "consequence", title=f"{report.clips:,} clips, {report.seconds / 3600:.2f} h"
-    )
+    table = Table("flag", "clips", "consequence", title=f"{report.clips:,} clips, {report.seconds / 3600:.2f} h")
     table.columns[1].justify = "right"
     for flag, count in report.counts.items():
         table.add_row(flag, f"{count:,}", "left out of training" if flag in EXCLUDING_FLAGS else "kept")

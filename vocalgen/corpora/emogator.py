@@ -53,9 +53,7 @@ def scan(folder: str | os.PathLike[str]) -> Manifest:
         clips = [clip for name in names if (clip := _clip(root / subfolder, name))]
         if clips:
             known = {clip.file.name for clip in clips}
-            return Manifest(
-                EMOGATOR30, tuple(clips), _notes(clips, [name for name in names if name not in known])
-            )
+            return Manifest(EMOGATOR30, tuple(clips), _notes(clips, [name for name in names if name not in known]))
     raise VocalgenError(
         f"{folder} holds no EmoGator clips (named like 000001-01-1.mp3); give the folder of the mp3 files"
     )

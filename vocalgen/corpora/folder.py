@@ -125,9 +125,7 @@ def _is_table(file: Path) -> bool:
 
 def _walk(folder: Path) -> list[_Row]:
     files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    return [
-        _Row(0, {"file": f"{file.parent.name}/{file.name}", "emotion": file.parent.name}) for file in files
-    ]
+    return [_Row(0, {"file": f"{file.parent.name}/{file.name}", "emotion": file.parent.name}) for file in files]
 
 
 def _read(table: Path) -> list[_Row]:
@@ -135,9 +133,7 @@ def _read(table: Path) -> list[_Row]:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             return _read_jsonl(lines, table) if table.suffix.lower() == ".jsonl" else _read_csv(lines, table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VocalgenError(
-            f"cannot read the table {table} ({getattr(error, 'strerror', None) or error})"
-        ) from error
+        raise VocalgenError(f"cannot read the table {table} ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _read_csv(lines: Iterable[str], table: Path) -> list[_Row]:
@@ -149,9 +145,7 @@ def _read_csv(lines: Iterable[str], table: Path) -> list[_Row]:
     for number, cells in enumerate(reader, start=2):
         if cells:
             if len(cells) != len(header):
-                raise VocalgenError(
-                    f"{table}: row {number} has {len(cells)} cells, the header has {len(header)}"
-                )
+                raise VocalgenError(f"{table}: row {number} has {len(cells)} cells, the header has {len(header)}")
             rows.append(_Row(number, dict(zip(header, cells, strict=True))))
     return rows
 
@@ -166,18 +160,14 @@ def _read_jsonl(lines: Iterable[str], table: Path) -> list[_Row]:
         except json.JSONDecodeError as error:
             raise VocalgenError(f"{table}: row {number} is not JSON ({error.msg}); mend it") from error
         if not isinstance(cells, dict):
-            raise VocalgenError(
-                f'{table}: row {number} is not a JSON object; write {{"file": ..., "emotion": ...}}'
-            )
+            raise VocalgenError(f'{table}: row {number} is not a JSON object; write {{"file": ..., "emotion": ...}}')
         rows.append(_Row(number, {str(name).lower(): value for name, value in cells.items()}))
     return rows
 
 
 def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
     columns = list(dict.fromkeys(column for row in rows for column in row.cells))
-    prefixed = [
-        column.removeprefix(EMOTION_PREFIX) for column in columns if column.startswith(EMOTION_PREFIX)
-    ]
+    prefixed = [column.removeprefix(EMOTION_PREFIX) for column in columns if column.startswith(EMOTION_PREFIX)]
     if prefixed:
         return match_vocabulary((emotion.title() for emotion in prefixed), otherwise=name)
     for known in VOCABULARIES.values():
@@ -185,9 +175,7 @@ def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
             return known
     names = {label for row in rows for label in _names(row.get("emotion"))}
     if not names:
-        raise VocalgenError(
-            "the table has neither a column `emotion` nor intensity columns `emotion:<Name>`; add one"
-        )
+        raise VocalgenError("the table has neither a column `emotion` nor intensity columns `emotion:<Name>`; add one")
     for known in VOCABULARIES.values():
         if names == set(known.slugs):
             return known
@@ -195,11 +183,7 @@ def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
 
 
 def _names(emotion: Any) -> set[str]:
-    parts = (
-        emotion
-        if isinstance(emotion, Mapping)
-        else (part.partition("=")[0] for part in str(emotion).split(","))
-    )
+    parts = emotion if isinstance(emotion, Mapping) else (part.partition("=")[0] for part in str(emotion).split(","))
     return {slug(str(part)) for part in parts} - {""}
 
 
@@ -260,9 +244,7 @@ def _splits(rows: list[_Row], split: str | None, seed: int) -> tuple[list[str], 
         return [_split_name(name, f"row {row.number}") for name, row in zip(given, rows, strict=True)], ()
     if any(given):
         row = rows[given.index("")]
-        raise VocalgenError(
-            f"row {row.number}, column split is blank; fill it in every row or leave the column out"
-        )
+        raise VocalgenError(f"row {row.number}, column split is blank; fill it in every row or leave the column out")
     speakers = [row.text("speaker") for row in rows]
     if not all(speakers):
         raise VocalgenError(
@@ -283,9 +265,7 @@ def draw_splits(speakers: Iterable[str], seed: int = 0) -> dict[str, str]:
     """
     names = sorted(set(speakers), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     if len(names) < len(SPLITS):
-        raise VocalgenError(
-            f"{len(names)} speakers cannot fill three splits; add a column split or give one for all"
-        )
+        raise VocalgenError(f"{len(names)} speakers cannot fill three splits; add a column split or give one for all")
     validation, test = (max(1, round(share * len(names))) for share in SHARES[1:])
     counts = (len(names) - validation - test, validation, test)
     order = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]

@@ -158,9 +158,7 @@ class Manifest:
             stored = file.relative_to(folder) if file.is_relative_to(folder) else file
             flags = "|".join(clip.flags)
             numbers = [_number(value) for value in (round(clip.seconds, 6), *clip.intensities)]
-            writer.writerow(
-                [clip.id, stored.as_posix(), clip.split, clip.speaker, numbers[0], flags, *numbers[1:]]
-            )
+            writer.writerow([clip.id, stored.as_posix(), clip.split, clip.speaker, numbers[0], flags, *numbers[1:]])
         atomic_write_text(path, text.getvalue())
 
 
@@ -185,9 +183,7 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
         if not cells:
             continue
         if len(cells) != len(header):
-            raise VocalgenError(
-                f"row {row} has {len(cells)} cells, the header has {len(header)}; mend the row"
-            )
+            raise VocalgenError(f"row {row} has {len(cells)} cells, the header has {len(header)}; mend the row")
         if not cells[at["file"]]:
             raise VocalgenError(f"row {row}, column file is blank; give the path of the audio file")
         clips.append(
@@ -213,17 +209,13 @@ def _check(manifest: Manifest) -> None:
         if not clip.id:
             raise VocalgenError(f"row {row}, column id is blank; give every clip a name")
         if clip.id in row_of_id:
-            raise VocalgenError(
-                f"row {row}, column id: {clip.id!r} is taken by row {row_of_id[clip.id]}; rename one"
-            )
+            raise VocalgenError(f"row {row}, column id: {clip.id!r} is taken by row {row_of_id[clip.id]}; rename one")
         row_of_id[clip.id] = row
         if clip.split not in SPLITS:
             raise VocalgenError(f"row {row}, column split: {clip.split!r} is none of {', '.join(SPLITS)}")
         unknown = set(clip.flags).difference(FLAGS)
         if unknown:
-            raise VocalgenError(
-                f"row {row}, column flags: {sorted(unknown)[0]!r} is none of {', '.join(FLAGS)}"
-            )
+            raise VocalgenError(f"row {row}, column flags: {sorted(unknown)[0]!r} is none of {', '.join(FLAGS)}")
         if clip.speaker:
             split, first = split_of_speaker.setdefault(clip.speaker, (clip.split, row))
             if split != clip.split:
@@ -241,9 +233,7 @@ def _check_intensities(row: int, intensities: Sequence[float], emotions: Vocabul
         )
     for emotion, value in zip(emotions.emotions, intensities, strict=True):
         if value < 0.0 or value > 1.0:
-            raise VocalgenError(
-                f"row {row}, column {EMOTION_PREFIX}{emotion}: {value} is outside [0, 1]; rescale it"
-            )
+            raise VocalgenError(f"row {row}, column {EMOTION_PREFIX}{emotion}: {value} is outside [0, 1]; rescale it")
 
 
 def _numbered(rows: Sequence[Clip]) -> Iterator[tuple[int, Clip]]:
@@ -266,7 +256,5 @@ def _parse_number(text: str, row: int, column: str, largest: float) -> float:
     except ValueError:
         raise VocalgenError(f"row {row}, column {column}: {text!r} is not a number") from None
     if not 0.0 <= value <= largest or math.isinf(value):
-        raise VocalgenError(
-            f"row {row}, column {column}: {text} is outside [0, {'1' if largest == 1 else 'inf'}]"
-        )
+        raise VocalgenError(f"row {row}, column {column}: {text} is outside [0, {'1' if largest == 1 else 'inf'}]")
     return value

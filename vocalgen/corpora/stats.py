@@ -102,9 +102,7 @@ def draw(manifest: Manifest, path: str | os.PathLike[str]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise VocalgenError(
-            "figures need matplotlib; install it with: pip install 'vocalgen[train]'"
-        ) from error
+        raise VocalgenError("figures need matplotlib; install it with: pip install 'vocalgen[train]'") from error
     stats = describe(manifest)
     figure = Figure(figsize=(11.0, max(4.5, 1.6 + 0.22 * len(stats.emotions))), layout="constrained")
     if Path(path).suffix.lstrip(".").lower() not in figure.canvas.get_supported_filetypes():
@@ -152,15 +150,11 @@ def _draw_durations(axes: Any, usable: Manifest) -> None:
     clipped = [np.minimum(values, edges[-1]) for values in known.values()]
     axes.hist(clipped, edges, histtype="step", linewidth=1.5, color=[COLOURS[split] for split in known])
     axes.set_yscale("log")
-    axes.set_title(
-        f"median {np.median(everything):.2f} s, longest {everything.max():.2f} s", fontsize="medium"
-    )
+    axes.set_title(f"median {np.median(everything):.2f} s, longest {everything.max():.2f} s", fontsize="medium")
 
 
 def _draw_flags(axes: Any, manifest: Manifest) -> None:
-    counts = {
-        split: Counter(flag for clip in manifest.split(split) for flag in clip.flags) for split in SPLITS
-    }
+    counts = {split: Counter(flag for clip in manifest.split(split) for flag in clip.flags) for split in SPLITS}
     shown = [flag for flag in FLAGS if any(counter[flag] for counter in counts.values())]
     axes.set_xlabel("flagged clips")
     axes.spines[["top", "right"]].set_visible(False)
