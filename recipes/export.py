@@ -1,0 +1,102 @@
+"""Make checkpoints for use out of trained parts: float16 weights, no local paths, checksums beside them.
+
+A generator for `vocalgen sample --checkpoint DIR`:
+
+    python recipes/export.py pipeline --transformer runs/emogator-diffusion/export \
+        --autoencoder runs/emogator-autoencoder/export --out my-checkpoint steps=16 guidance=2
+
+A classifier for `python eval/quality.py --classifier DIR`:
+
+    python recipes/export.py classifier runs/emogator-classifier/export --out my-classifier
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.errors import VocalgenError
+from vocalgen.generation.pipeline import Sampling, VocalBurstPipeline
+from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.classifier import MelClassifier
+from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.hifigan import load_vocoder
+from vocalgen.models.transformer import MelTransformer
+from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
+from vocalgen.training.config import build
+
+KEPT = ("README.md", "figures")
+"""What a folder keeps when its weights are replaced."""
+
+
+def main() -> None:
+    """Load, check and save."""
+    options = _parser().parse_args()
+    try:
+        save(options.make(options), options.out)
+    except VocalgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
+    """The parts as one pipeline."""
+    pairs = [item.partition("=") for item in options.sampling]
+    changes = {key: yaml.safe_load(value) for key, _, value in pairs}
+    build(Sampling, changes, "sampling")
+    transformer = MelTransformer.from_pretrained(options.transformer)
+    mel = transformer.front_end.to_dict()
+    autoencoder = MelAutoencoder.from_pretrained(options.autoencoder) if options.autoencoder else MelFrames(mel)
+    vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(mel)
+    return VocalBurstPipeline(transformer, autoencoder, vocoder, changes)
+
+
+def make_classifier(options: argparse.Namespace) -> MelClassifier:
+    """The trained classifier."""
+    return MelClassifier.from_pretrained(options.classifier)
+
+
+def save(model: Any, out: Path) -> None:
+    """Write the folder, keep its card, and bring the checksums beside it up to date."""
+    with atomic_path(out) as folder:
+        model.to(torch.float16).save_pretrained(folder)
+        for path in folder.rglob("*.json"):
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values.pop("_name_or_path", None)  # a path on the training machine
+            path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        for name in KEPT:
+            if (out / name).is_dir():
+                shutil.copytree(out / name, folder / name)
+            elif (out / name).is_file():
+                shutil.copy2(out / name, folder / name)
+    sums = [f"{file_sha256(path)}  {path.relative_to(out.parent)}" for path in weight_files(out.parent)]
+    atomic_write_text(out.parent / SUMS_FILE, "\n".join(sums) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True, metavar="pipeline | classifier")
+    pipeline = kinds.add_parser("pipeline", help="join a transformer, an autoencoder and a vocoder")
+    pipeline.add_argument("--transformer", required=True)
+    pipeline.add_argument("--autoencoder", help="leave out for a transformer on log-mel frames")
+    pipeline.add_argument("--vocoder", help="leave out for Griffin-Lim")
+    pipeline.add_argument("sampling", nargs="*", metavar="key=value", help="sampler defaults, e.g. steps=16")
+    pipeline.set_defaults(make=make_pipeline)
+    classifier = kinds.add_parser("classifier", help="a trained classifier")
+    classifier.add_argument("classifier")
+    classifier.set_defaults(make=make_classifier)
+    for kind in (pipeline, classifier):
+        kind.add_argument("--out", required=True, type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
