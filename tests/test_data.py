@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from bursts import burst, write_emogator_tree
 from vocalgen.corpora import emogator
 from vocalgen.data import CacheConfig, StepSampler, WaveCache, WaveWindows, prepare_wave
 from vocalgen.errors import VocalgenError
+from vocalgen.mel import MEL_24K, LogMel
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,44 @@ def test_cache_is_rebuilt_for_another_configuration_only(cache: WaveCache, manif
     assert (cache.folder / "audio.i16").stat().st_mtime_ns == before
     again = WaveCache.of(manifest, cache.folder.parent / "other", CacheConfig(sample_rate=16_000), processes=1)
     assert again.offsets[-1] == pytest.approx(cache.offsets[-1] * 2 / 3, rel=0.02)
+
+
+def test_processes_that_need_the_same_cache_build_it_once(manifest: Path, tmp_path: Path) -> None:
+    """As several training processes do on their first start."""
+    script = (
+        "import sys, vocalgen.data as data\n"
+        "build = data._build\n"
+        "data._build = lambda *a: (print('built'), build(*a))\n"
+        "print(len(data.WaveCache.of(sys.argv[1], sys.argv[2], data.CacheConfig())))"
+    )
+    command = [sys.executable, "-c", script, str(manifest), str(tmp_path / "packed")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = "".join(process.communicate(timeout=120)[0] for process in processes)
+    assert [process.returncode for process in processes] == [0, 0]
+    assert said.count("built\n") == 1 and said.count("12\n") == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"packed", ".packed.lock"}
+
+
+def test_a_manifest_that_is_not_there_or_lists_files_that_are_not(manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(VocalgenError, match=r"cannot read the manifest .*absent\.csv \(No such file"):
+        WaveCache.of(tmp_path / "absent.csv", tmp_path / "packed", CacheConfig())
+    copy = tmp_path / "elsewhere.csv"
+    copy.write_text(manifest.read_text())
+    with pytest.raises(VocalgenError, match=r"13 of 13 files of the manifest are missing, the first in row 2"):
+        WaveCache.of(copy, tmp_path / "packed", CacheConfig())
+    copy.write_text("id,file\na,b.wav\n")
+    with pytest.raises(VocalgenError, match="column split, speaker, seconds, flags is missing"):
+        WaveCache.of(copy, tmp_path / "packed", CacheConfig())
+    assert not (tmp_path / "packed").exists()
+
+
+def test_padding_becomes_the_floor(cache: WaveCache) -> None:
+    """Windows are padded before analysis, so what lies beyond a clip is silence to the model, not the number 0."""
+    window = WaveWindows(cache, 40_960, "start")[(0, 0)]
+    mel = LogMel(MEL_24K)(window["wave"][None])[0]
+    beyond = int(window["seconds"] * MEL_24K.frame_rate) + 4
+    assert beyond < mel.shape[1]
+    assert (mel[:, beyond:] == MEL_24K.log_floor).all()
 
 
 def test_unknown_split_is_named(cache: WaveCache) -> None:

@@ -28,8 +28,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         if temporary.is_dir() and target.is_dir():
             retired = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(retired)
-            temporary.rename(target)
-            shutil.rmtree(retired)
+            try:
+                temporary.rename(target)
+            except OSError:
+                retired.rename(target)
+                raise
+            shutil.rmtree(retired, ignore_errors=True)
         else:
             temporary.replace(target)
     except OSError as error:
@@ -47,3 +51,30 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 to `path` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold `path` for one process at a time; others wait here. Ends with the process, however that ends.
+
+    The lock is an empty file `.NAME.lock` beside `path`, which stays. Windows has no such locks: nobody waits there.
+
+    Raises:
+        VocalgenError: the folder of `path` cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise VocalgenError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from vocalgen import audio
-from vocalgen.atomic import atomic_path
+from vocalgen.atomic import atomic_path, locked
 from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.corpora.parallel import parallel_map
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 
@@ -64,11 +65,24 @@ class WaveCache:
 
     @classmethod
     def of(cls, manifest_path: str | Path, folder: str | Path, config: CacheConfig, processes: int = 2) -> WaveCache:
-        """Open the cache of a manifest, building it first if needed (progress is shown, unreadable clips are named)."""
-        key = hashlib.sha256(Path(manifest_path).read_bytes() + repr(config).encode()).hexdigest()[:16]
-        index = Path(folder) / "index.json"
-        if not index.exists() or json.loads(index.read_text(encoding="utf-8"))["key"] != key:
-            _build(Manifest.load(manifest_path), Path(folder), config, key, processes)
+        """Open the cache of a manifest, building it first if needed (progress is shown, unreadable clips are named).
+
+        Of several processes that need the same cache, one builds it and the others wait.
+
+        Raises:
+            VocalgenError: the manifest cannot be read, lists files that are not there, or holds no readable clip; the
+                folder cannot be written.
+        """
+        try:
+            key = hashlib.sha256(Path(manifest_path).read_bytes() + repr(config).encode()).hexdigest()[:16]
+        except OSError as error:
+            raise VocalgenError(
+                f"cannot read the manifest {manifest_path} ({error.strerror}); make one with `vocalgen data prepare`"
+            ) from error
+        if _key_of(Path(folder)) != key:
+            with locked(folder):
+                if _key_of(Path(folder)) != key:
+                    _build(Manifest.load(manifest_path), Path(folder), config, key, processes)
         return cls(folder)
 
     def __len__(self) -> int:
@@ -90,17 +104,26 @@ class WaveCache:
         return chosen
 
 
+def _key_of(folder: Path) -> str | None:
+    """What the cache in `folder` was built from; None where there is none."""
+    try:
+        return str(json.loads((folder / "index.json").read_text(encoding="utf-8"))["key"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, processes: int) -> None:
     from rich.console import Console
     from rich.progress import track
 
+    manifest.check_files()
     clips = [clip for clip in manifest.rows if clip.usable]
     kept: list[Clip] = []
     offsets = [0]
-    with atomic_path(folder) as target, ProcessPoolExecutor(processes) as pool:
+    waves = parallel_map(partial(_prepare, config=config), clips, processes, chunk=64)
+    with atomic_path(folder) as target, closing(waves) as prepared:
         target.mkdir()
         with open(target / "audio.i16", "wb") as file:
-            prepared = pool.map(partial(_prepare, config=config), clips, chunksize=32)
             for clip, wave in track(zip(clips, prepared, strict=True), "Preparing audio", total=len(clips)):
                 if isinstance(wave, str):
                     Console(stderr=True).print(f"skipped {clip.id}: {wave}", highlight=False, markup=False)
@@ -109,7 +132,10 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
                 kept.append(clip)
                 offsets.append(offsets[-1] + len(wave))
         if not kept:
-            raise VocalgenError(f"none of the {len(clips)} usable clips of the manifest could be read")
+            raise VocalgenError(
+                f"{folder}: none of the {len(clips)} usable clips of the manifest could be read; "
+                f"`vocalgen data prepare` says why"
+            )
         np.save(target / "offsets.npy", np.array(offsets, dtype=np.int64))
         np.save(target / "intensities.npy", np.array([clip.intensities for clip in kept], dtype=np.float32))
         index = {

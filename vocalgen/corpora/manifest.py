@@ -118,8 +118,8 @@ class Manifest:
         return replace(self, rows=tuple(clip for clip, take in zip(self.rows, keep, strict=True) if take))
 
     def check_files(self) -> None:
-        """Raise VocalgenError, naming the first and counting the rest, if audio files are missing."""
-        missing = [(row, clip) for row, clip in _numbered(self.rows) if not clip.file.is_file()]
+        """Raise VocalgenError, naming the first and counting the rest, if files of usable clips are missing."""
+        missing = [(row, clip) for row, clip in _numbered(self.rows) if clip.usable and not clip.file.is_file()]
         if missing:
             row, clip = missing[0]
             raise VocalgenError(

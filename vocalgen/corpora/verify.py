@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from vocalgen.audio import AudioReport, inspect
+from vocalgen.audio import inspect
 from vocalgen.corpora.manifest import FLAGS, Clip, Manifest
+from vocalgen.corpora.parallel import parallel_map
 from vocalgen.errors import VocalgenError
 
 _CHUNK = 64
@@ -84,7 +78,8 @@ def verify(
     shared_notes: Counter[str] = Counter()
     sample_rates: Counter[int] = Counter()
     channels: Counter[int] = Counter()
-    for clip, report in zip(manifest.rows, _reports(manifest, processes), strict=True):
+    reports = parallel_map(inspect, [clip.file for clip in manifest.rows], processes, _CHUNK)
+    for clip, report in zip(manifest.rows, reports, strict=True):
         flags, details = report.flags, dict.fromkeys(report.flags, report.detail)
         original = first_with.setdefault(report.digest, clip) if report.digest else clip
         if original is not clip:
@@ -111,38 +106,6 @@ def verify(
         problems=tuple(problems),
         notes=notes,
     )
-
-
-def _reports(manifest: Manifest, processes: int) -> Iterator[AudioReport]:
-    files: list[Path] = [clip.file for clip in manifest.rows]
-    if processes == 1 or len(files) < 2 * _CHUNK:
-        yield from map(inspect, files)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context)
-    try:
-        with _interrupts_ignored():  # by the children as well, for good: Ctrl-C is the parent's affair
-            reports = pool.map(inspect, files, chunksize=_CHUNK)
-        yield from reports
-    except BrokenProcessPool as error:
-        raise VocalgenError(
-            "a process died (out of memory, or a clip that crashes the decoder); try again with one process"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C for a moment; processes started meanwhile inherit that. Only the main thread can."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _clash(clip: Clip, original: Clip) -> Iterator[str]:

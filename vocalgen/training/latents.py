@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from vocalgen.atomic import atomic_path
+from vocalgen.atomic import atomic_path, locked
 from vocalgen.data import WaveCache, WaveWindows, collate, step_seed
 from vocalgen.mel import LogMel
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
@@ -40,8 +40,10 @@ class LatentVariants(Dataset[dict[str, Any]]):
     ) -> None:
         self.cache, self.variants = cache, variants
         key = _key(cache, indices, windows, autoencoder, variants)
-        if not (folder / "key").exists() or (folder / "key").read_text() != key:
-            _encode(folder, key, indices, windows, autoencoder, variants, device)
+        if _key_of(folder) != key:
+            with locked(folder):  # of several processes one encodes, the others wait
+                if _key_of(folder) != key:
+                    _encode(folder, key, indices, windows, autoencoder, variants, device)
         self.latents = np.load(folder / "latents.npy", mmap_mode="r")
         self.seconds = np.load(folder / "seconds.npy")
         self.position = {int(index): place for place, index in enumerate(indices)}
@@ -87,6 +89,12 @@ def _encode(
         np.save(target / "latents.npy", stacked.reshape(variants, len(indices), *stacked.shape[1:]))
         np.save(target / "seconds.npy", np.concatenate(seconds).reshape(variants, -1).astype(np.float32))
         (target / "key").write_text(key)
+
+
+def _key_of(folder: Path) -> str | None:
+    """What the latents in `folder` were encoded from; None where there are none."""
+    file = folder / "key"
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def _key(cache: WaveCache, indices: np.ndarray, windows: WaveWindows, autoencoder: nn.Module, variants: int) -> str:
