@@ -81,7 +81,7 @@ class Vocabulary:
         try:
             return self._positions[_key(name)]
         except KeyError:
-            raise _unknown(name, self) from None
+            raise _unknown(name, self, approximations=False) from None
 
 
 HUME10 = Vocabulary(
@@ -296,9 +296,9 @@ def _weight(value: object, name: str, text: str) -> float:
     return weight + 0.0  # -0.0 becomes 0.0
 
 
-def _unknown(name: str, vocabulary: Vocabulary) -> VocalgenError:
+def _unknown(name: str, vocabulary: Vocabulary, approximations: bool = True) -> VocalgenError:
     keys = {_key(emotion): slug(emotion) for emotion in vocabulary.emotions}
-    for alias, names in _APPROXIMATIONS.items():
+    for alias, names in _APPROXIMATIONS.items() if approximations else ():
         if all(candidate in vocabulary for candidate in names):
             keys.setdefault(alias, alias)
     near = [keys[key] for key in get_close_matches(_key(name), keys, n=3, cutoff=0.5)]
