@@ -113,7 +113,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
         parse_condition("exitement", EMOGATOR30)
     with pytest.raises(VocalgenError, match="known: awe, excitement"):
         parse_condition("zzz", HUME10)
-    with pytest.raises(VocalgenError, match="did you mean surprise-(negative|positive) or"):
+    with pytest.raises(VocalgenError, match=r"did you mean surprise-(negative|positive) or"):
         EMOGATOR30.index("surprise")  # exact names only, so no approximated ones are suggested
 
 
