@@ -18,9 +18,12 @@ from safetensors.torch import load_file
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.models.autoencoder import MelAutoencoder
-from vocalgen.models.transformer import MelTransformer
+from vocalgen.models.denoiser import preconditioning
+from vocalgen.models.transformer import Conditioning, MelTransformer
+from vocalgen.training import entry
 from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjective
-from vocalgen.training.config import build
+from vocalgen.training.classifier import ClassifierConfig
+from vocalgen.training.config import build, load_config
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
 from vocalgen.training.loop import Trainer
 
@@ -89,6 +92,67 @@ def test_resume_equals_never_having_stopped(kind: str, corpus: Path, tmp_path: P
     logs = [[json.loads(line) for line in (run / "metrics.jsonl").open()] for run in (whole.run, parts.run)]
     strip = [[{k: v for k, v in line.items() if k != "clips_per_second"} for line in log] for log in logs]
     assert strip[0] == strip[1]
+
+
+@pytest.mark.parametrize("moment", [2, 4])
+def test_a_killed_run_ends_as_one_that_was_not(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """Killed before its first resume point (after step 3), and one step behind it: work is lost, nothing else."""
+    whole = trained("diffusion", corpus, tmp_path / "whole", 5)
+    step = DiffusionObjective.step
+
+    class Killed(BaseException):
+        """Stands for a kill: nothing in the package may handle it."""
+
+    def dying(self: DiffusionObjective, batch: Any, number: int, generator: torch.Generator) -> Any:
+        if number == moment:
+            raise Killed
+        return step(self, batch, number, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DiffusionObjective, "step", dying)
+        with pytest.raises(Killed):
+            trained("diffusion", corpus, tmp_path / "parts", 5)
+    parts = trained("diffusion", corpus, tmp_path / "parts", 5)
+    networks = [trainer.objective.plain("transformer").state_dict() for trainer in (whole, parts)]
+    assert all(torch.equal(value, networks[1][key]) for key, value in networks[0].items())
+    kept = [load_file(run / "export" / "diffusion_pytorch_model.safetensors") for run in (whole.run, parts.run)]
+    assert all(torch.equal(value, kept[1][key]) for key, value in kept[0].items())
+
+
+def test_conditions_are_dropped_per_sample(corpus: Path, tmp_path: Path) -> None:
+    """Also those of the first emotion; what is dropped follows from the step's generator."""
+    values = {**diffusion_values(corpus, tmp_path, 1), "emotion_dropout": 0.5, "seconds_dropout": 0.25}
+    objective = DiffusionObjective(build(DiffusionConfig, values, "test"))
+    seen = []
+
+    def spy(x: torch.Tensor, noise: torch.Tensor, condition: Conditioning) -> torch.Tensor:
+        seen.append(condition)
+        return torch.zeros_like(x)
+
+    objective.networks["transformer"] = spy  # type: ignore[assignment]
+    objective.update = lambda *_: torch.zeros(())  # type: ignore[method-assign]
+    count = 400
+    first = torch.zeros(count, len(objective.cache.emotions))
+    first[:, 0] = 1.0
+    batch = {"x": torch.zeros(count, *objective.shape), "intensities": first, "seconds": torch.full((count,), 0.5)}
+    for seed in (0, 0, 1):
+        objective.step(batch, 0, torch.Generator().manual_seed(seed))
+    assert 0.4 < seen[0].keep.float().mean() < 0.6
+    assert 0.15 < seen[0].seconds.isnan().float().mean() < 0.35
+    assert torch.equal(seen[0].intensities, first)
+    assert torch.equal(seen[0].keep, seen[1].keep) and not torch.equal(seen[0].keep, seen[2].keep)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "classifier", "diffusion", "diffusion_edm", "diffusion_mel"])
+def test_shipped_recipes_are_valid(name: str, root: Path) -> None:
+    kinds = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig}
+    config: Any = load_config(kinds.get(name, DiffusionConfig), root / "recipes" / "emogator" / f"{name}.yaml")
+    assert config.loop.warmup + config.loop.cooldown < config.loop.steps
+    if isinstance(config, DiffusionConfig):
+        preconditioning(**config.preconditioning.arguments())
+        assert config.data.frames % (4 * config.model.patch) == 0
 
 
 def test_training_changes_weights_and_the_average_follows(corpus: Path, tmp_path: Path) -> None:
@@ -164,7 +228,7 @@ def test_recipe_runs_two_steps_and_resumes(kind: str, export: str, corpus: Path,
     assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()] == [1, 2, 3]
 
 
-def test_dry_run_and_mistakes_on_the_command_line(corpus: Path, tmp_path: Path, root: Path) -> None:
+def test_dry_run(corpus: Path, tmp_path: Path, root: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(diffusion_values(corpus, tmp_path / "run", 2)))
     command = [sys.executable, str(root / "recipes" / "train_diffusion.py"), str(config)]
@@ -172,7 +236,47 @@ def test_dry_run_and_mistakes_on_the_command_line(corpus: Path, tmp_path: Path, 
     for part in ("parameters", "GFLOP", "steps per epoch", "preconditioning"):
         assert part in described.stdout
     assert not (tmp_path / "run").exists()
-    wrong = subprocess.run([*command, "loop.step=3"], capture_output=True, text=True, cwd=root)
-    assert wrong.returncode == 2
-    assert "did you mean 'steps'" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("loop.step=3", "did you mean 'steps'"),
+        ("model.heads=3", "must divide"),
+        ("data.manifest=absent.csv", "cannot read the manifest absent.csv"),
+        ("loop.run=/dev/null/run", "/dev/null"),
+    ],
+)
+def test_mistakes_are_one_line(
+    corpus: Path, tmp_path: Path, override: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(diffusion_values(corpus, tmp_path / "run", 1)))
+    with pytest.raises(SystemExit) as stop:
+        entry.main(DiffusionConfig, DiffusionObjective, [str(config), override])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert stop.value.code == 2
+    assert len(said) == 1 and words in said[0]
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)])
+def test_interruptions_are_one_line(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(diffusion_values(corpus, tmp_path / "run", 2)))
+
+    def failing(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(DiffusionObjective, "step", failing)
+    with pytest.raises(SystemExit) as stop:
+        entry.main(DiffusionConfig, DiffusionObjective, [str(config)])
+    assert stop.value.code == code
+    assert "Traceback" not in capsys.readouterr().err
+    assert not list(tmp_path.glob("run/state/*")) and not list(tmp_path.rglob("*.part*"))

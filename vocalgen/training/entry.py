@@ -58,13 +58,20 @@ def main(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         config = load_config(config_class, options.config, options.overrides)
-        objective = objective_class(config)
+        try:
+            objective = objective_class(config)
+        except ValueError as error:  # sizes that do not fit together
+            raise VocalgenError(f"{options.config}: {error}") from error
         if options.dry_run:
             _describe(config, objective)
         else:
             Trainer(objective, config.loop, config).train()
     except VocalgenError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or ' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("stopped; repeat the command to go on from the last save", file=sys.stderr)
