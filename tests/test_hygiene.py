@@ -48,6 +48,23 @@ def test_no_tracked_file_names_a_machine(root: Path) -> None:
     assert found == {}
 
 
+UNPICKLES = re.compile(
+    r"^\s*(?:import|from) (?:pickle|dill|joblib|shelve)\b|allow_pickle=True|yaml\.(?:unsafe_|full_)?load\("
+    r"|torch\.load\((?!.*weights_only=True)",
+    re.MULTILINE,
+)
+
+
+def test_nothing_is_unpickled(root: Path) -> None:
+    """Weights are safetensors, resume points are read by `weights_only`, YAML by `safe_load`."""
+    sources = [path for folder in ("vocalgen", "recipes", "eval") for path in (root / folder).rglob("*.py")]
+    assert len(sources) > 40
+    found = {path.name: UNPICKLES.findall(path.read_text(encoding="utf-8")) for path in sources}
+    assert {name: hits for name, hits in found.items() if hits} == {}
+    for line in ("import pickle", "torch.load(path)", "yaml.load(x)", "np.load(p, allow_pickle=True)"):
+        assert UNPICKLES.search(line)
+
+
 @pytest.mark.parametrize("path", ["home/ada/clips", "Users/ada", "root/x.py", "opt/venv/bin", "work/main", "mnt/disk1"])
 def test_a_machine_path_is_recognised(path: str) -> None:
     assert machine_paths(f'folder = "/{path}"')
