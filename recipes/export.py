@@ -65,7 +65,7 @@ def make_classifier(options: argparse.Namespace) -> MelClassifier:
 
 
 def save(model: Any, out: Path) -> None:
-    """Write the folder, keep its card, and bring the checksums beside it up to date."""
+    """Write the folder, keep its card, and bring the list of checksums beside it up to date, if there is one."""
     with atomic_path(out) as folder:
         model.to(torch.float16).save_pretrained(folder)
         for path in folder.rglob("*.json"):
@@ -77,6 +77,8 @@ def save(model: Any, out: Path) -> None:
                 shutil.copytree(out / name, folder / name)
             elif (out / name).is_file():
                 shutil.copy2(out / name, folder / name)
+    if not (out.parent / SUMS_FILE).is_file():
+        return
     sums = [f"{file_sha256(path)}  {path.relative_to(out.parent)}" for path in weight_files(out.parent)]
     atomic_write_text(out.parent / SUMS_FILE, "\n".join(sums) + "\n")
 
