@@ -20,7 +20,7 @@ import torch
 
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation.figures import mel_grid, quality_bars
+from vocalgen.evaluation.figures import mel_grid, quality_bars, require_matplotlib
 from vocalgen.evaluation.quality import Protocol, RoundTrip, evaluate
 from vocalgen.evaluation.report import write_report
 from vocalgen.recognition.clips import ClipSet, generated_clips, real_clips
@@ -45,6 +45,7 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
+    require_matplotlib()  # said now, not after the measurement
     out, clips = Path(options.out), Path(options.clips)
     scorer = Scorer.load(options.classifier, options.device)
     cache = WaveCache.of(options.manifest, options.cache, CacheConfig(sample_rate=scorer.mel.sample_rate))

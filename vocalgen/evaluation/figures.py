@@ -157,6 +157,11 @@ def read_metrics(run: str | Path) -> list[dict[str, float]]:
     return [merged[step] for step in sorted(merged)]
 
 
+def require_matplotlib() -> None:
+    """Raise VocalgenError unless pictures can be drawn."""
+    _pyplot()
+
+
 def _pyplot() -> Any:
     try:
         import matplotlib
