@@ -22,6 +22,7 @@ from vocalgen.atomic import atomic_write_text
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
+from vocalgen.generation.loading import load_part
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
@@ -41,6 +42,9 @@ def main() -> None:
     except VocalgenError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; no report was written", file=sys.stderr)
+        sys.exit(130)
 
 
 @torch.no_grad()
@@ -102,11 +106,8 @@ def _vocoder(path: str, mel: MelConfig) -> Render:
 
 
 def _autoencoder(path: str, mel: MelConfig) -> Render:
-    try:
-        autoencoder = MelAutoencoder.from_pretrained(path).eval()
-    except Exception as error:  # the library raises many kinds for damaged and missing files
-        raise VocalgenError(f"cannot load an autoencoder from {path}: {' '.join(str(error).split())[:200]}") from error
-    MelConfig.from_dict(autoencoder.config.mel).require_equal(mel, f"autoencoder {path}", "this measurement")
+    autoencoder: MelAutoencoder = load_part(Path(path), "MelAutoencoder")
+    autoencoder.front_end.require_equal(mel, f"autoencoder {path}", "this measurement")
     return lambda m: autoencoder(torch.from_numpy(m)[None])[0][0].numpy()
 
 

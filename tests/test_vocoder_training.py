@@ -13,13 +13,23 @@ import pytest
 import torch
 import yaml
 from bursts import write_emogator_tree
+from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan
 
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K
 from vocalgen.models.autoencoder import MelAutoencoder
-from vocalgen.models.hifigan import GeneratorSize, hifigan_generator, load_vocoder, vocode
+from vocalgen.models.hifigan import (
+    LIGHT,
+    NARROW,
+    V1,
+    DiscriminatorSize,
+    GeneratorSize,
+    hifigan_generator,
+    load_vocoder,
+    vocode,
+)
 from vocalgen.training.config import build, load_config
 from vocalgen.training.loop import Trainer
 from vocalgen.training.spectral_loss import MultiResolutionSTFTLoss
@@ -140,7 +150,7 @@ def test_finetuning_starts_from_an_export_and_hears_the_autoencoder(corpus: Path
     assert (tmp_path / "second" / "export" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("kind", ["sizes", "mel", "autoencoder mel", "frames", "absent"])
+@pytest.mark.parametrize("kind", ["sizes", "mel", "autoencoder mel", "frames", "absent", "incomplete"])
 def test_wrong_start_points(corpus: Path, tmp_path: Path, kind: str) -> None:
     other_mel = {"sample_rate": 16_000, "n_fft": 512, "n_mels": 128, "f_max": 8000.0}
     folder = tmp_path / "start"
@@ -150,12 +160,16 @@ def test_wrong_start_points(corpus: Path, tmp_path: Path, kind: str) -> None:
         "autoencoder mel": ({"autoencoder": str(folder)}, "mel mismatch"),
         "frames": ({"autoencoder": str(folder), "context": 3}, "not a multiple of the autoencoder's 4"),
         "absent": ({"autoencoder": str(tmp_path / "absent")}, "train_autoencoder.py first"),
+        "incomplete": ({"autoencoder": str(folder)}, "1 tensors differ, first decoder.0.bias"),
     }[kind]
     if "init" in changes:
         hifigan_generator(MEL_24K, GeneratorSize((16, 16), (16, 16), 8, (3,), ((1,),))).save_pretrained(folder)
     else:
         mel = MEL_16K_EXVO if kind == "autoencoder mel" else MEL_24K
         MelAutoencoder(mel.to_dict(), 4, widths=(8, 8, 8), depths=(1, 1, 1)).save_pretrained(folder)
+    if kind == "incomplete":  # the library would draw what is missing at random
+        file = folder / "diffusion_pytorch_model.safetensors"
+        save_file({key: value for key, value in load_file(file).items() if key != "decoder.0.bias"}, file)
     with pytest.raises(VocalgenError, match=message):
         VocoderObjective(build(VocoderConfig, values(corpus, tmp_path / "run", 1, **changes), "test"))
 
@@ -180,6 +194,8 @@ def test_recipe_runs_two_steps_and_resumes(corpus: Path, tmp_path: Path, root: P
 def test_shipped_recipes_are_valid(name: str, root: Path) -> None:
     config = load_config(VocoderConfig, root / "recipes" / "emogator" / f"{name}.yaml")
     config.model.check(config.mel.hop_length)
+    assert config.model == (V1 if name == "hifigan_v1" else LIGHT)
+    assert config.discriminator == (DiscriminatorSize() if name == "hifigan_v1" else NARROW)
     assert config.adversarial_start < config.loop.steps
 
 

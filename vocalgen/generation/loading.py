@@ -46,10 +46,37 @@ def load_synthesiser(folder: Path) -> Synthesiser:
         kind = (index.get(name) or [None, None])[-1]
         if kind not in BUILDERS:
             raise VocalgenError(f"{folder}: model_index.json says {name} is {kind}; not a vocalgen checkpoint")
-        parts[name] = _load(folder / name, BUILDERS[kind])
+        parts[name] = load_part(folder / name, kind)
     synthesiser = Synthesiser(**parts, sampling=read_sampling(folder))  # type: ignore[arg-type]
     synthesiser.folder = folder
     return synthesiser
+
+
+def load_part(folder: Path, kind: str) -> Any:
+    """A network saved by itself, strictly: in float32, in evaluation mode and frozen.
+
+    Args:
+        folder: config.json and safetensors.
+        kind: a name of `BUILDERS`.
+
+    Raises:
+        VocalgenError: files missing, damaged, or of another kind.
+    """
+    config = _read_json(folder / "config.json")
+    stored: dict[str, torch.Tensor] = {}
+    for file in weights_of(folder):
+        try:
+            stored |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise _damaged(file, error) from error
+    try:
+        module = BUILDERS[kind](config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise VocalgenError(f"{folder / 'config.json'} does not describe a network ({error})") from error
+    expected = {key: list(value.shape) for key, value in module.state_dict().items()}
+    _require_same(folder, {key: list(value.shape) for key, value in stored.items()}, expected)
+    module.load_state_dict(stored)  # copies into float32 whatever the file's type
+    return module.eval().requires_grad_(False)
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -91,24 +118,6 @@ def weights_of(folder: Path) -> list[Path]:
     if not files:
         raise VocalgenError(f"{folder} holds no safetensors; the checkpoint is incomplete, fetch it again")
     return files
-
-
-def _load(folder: Path, build: Callable[[dict[str, Any]], nn.Module]) -> nn.Module:
-    config = _read_json(folder / "config.json")
-    stored: dict[str, torch.Tensor] = {}
-    for file in weights_of(folder):
-        try:
-            stored |= load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(file, error) from error
-    try:
-        module = build(config)
-    except (TypeError, ValueError, KeyError) as error:
-        raise VocalgenError(f"{folder / 'config.json'} does not describe a network ({error})") from error
-    expected = {key: list(value.shape) for key, value in module.state_dict().items()}
-    _require_same(folder, {key: list(value.shape) for key, value in stored.items()}, expected)
-    module.load_state_dict(stored)  # copies into float32 whatever the file's type
-    return module.eval().requires_grad_(False)
 
 
 def _require_same(folder: Path, stored: dict[str, list[int]], expected: dict[str, list[int]]) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vocalgen.data import WaveWindows
 from vocalgen.errors import VocalgenError
+from vocalgen.generation.loading import load_part
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.hifigan import (
@@ -175,7 +176,7 @@ class VocoderObjective(Objective):
     def _frozen_autoencoder(self, path: str) -> MelAutoencoder:
         if not Path(path).is_dir():
             raise VocalgenError(f"no autoencoder in {path}; train one with recipes/train_autoencoder.py first")
-        autoencoder = MelAutoencoder.from_pretrained(path)
+        autoencoder: MelAutoencoder = load_part(Path(path), "MelAutoencoder")
         autoencoder.front_end.require_equal(self.config.mel, f"autoencoder {path}", "the vocoder")
         frames = self.config.data.frames + 2 * self.config.context
         if frames % autoencoder.downsampling:
@@ -183,7 +184,7 @@ class VocoderObjective(Objective):
                 f"data.frames + 2 * context = {frames} is not a multiple of the "
                 f"autoencoder's {autoencoder.downsampling}"
             )
-        return autoencoder.eval().requires_grad_(False)
+        return autoencoder
 
     def _whole_clips(self, count: int) -> Tensor:
         """Training clips, chosen evenly: (count, samples of two seconds)."""
