@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import torch
 import yaml
 from bursts import write_emogator_tree
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
@@ -171,7 +173,10 @@ def test_run_folder(corpus: Path, tmp_path: Path) -> None:
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["widths"] == [8, 12]
     assert json.loads((run / "environment.json").read_text())["torch"] == torch.__version__
     assert [folder.name for folder in (run / "state").iterdir()] == ["step-4"]
-    assert list((run / "tensorboard").iterdir())
+    events = EventAccumulator(str(run / "tensorboard")).Reload().Tags()
+    assert {"l1", "grad_norm"} <= set(events["scalars"])
+    assert "clip0" in events["images"]
+    assert "clip0" in events["audio"]
     exported = MelAutoencoder.from_pretrained(run / "export")
     assert exported.config.mel["fingerprint"] == exported.front_end.fingerprint
     assert exported.latent_std.std() > 0
@@ -186,6 +191,43 @@ def test_non_finite_loss_names_step_and_clips(corpus: Path, tmp_path: Path, monk
     with pytest.raises(VocalgenError, match=r"step 0: transformer loss is nan; the batch held 00000\d-0\d-1"):
         trainer.train()
     assert not list((tmp_path / "run").glob("state/*"))
+
+
+def test_lost_export_is_made_again(corpus: Path, tmp_path: Path) -> None:
+    """A kill between the last resume point and the export: repeating the command makes the export."""
+    trained("autoencoder", corpus, tmp_path / "run", 2)
+    shutil.rmtree(tmp_path / "run" / "export")
+    trained("autoencoder", corpus, tmp_path / "run", 2)
+    assert (tmp_path / "run" / "export" / "config.json").is_file()
+
+
+def test_damaged_state_and_other_start_are_named(corpus: Path, tmp_path: Path) -> None:
+    trained("diffusion", corpus, tmp_path / "run", 1)
+    values = {**diffusion_values(corpus, tmp_path / "next", 1), "init": str(tmp_path / "run" / "export")}
+    DiffusionObjective(build(DiffusionConfig, values, "test"))
+    with pytest.raises(VocalgenError, match="was trained with preconditioning"):
+        DiffusionObjective(build(DiffusionConfig, {**values, "preconditioning": {"kind": "edm"}}, "test"))
+    state = tmp_path / "run" / "state" / "step-1" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(VocalgenError, match="is damaged"):
+        trained("diffusion", corpus, tmp_path / "run", 2)
+
+
+def test_gradients_are_clipped(corpus: Path, tmp_path: Path) -> None:
+    """With a tiny limit the logged norm stays what it was, while a step of plain SGD shrinks to the limit."""
+    values = autoencoder_values(corpus, tmp_path / "run", 1)
+    values["loop"]["grad_clip"] = 1e-3
+    config = build(AutoencoderConfig, values, "test")
+    objective = AutoencoderObjective(config)
+    network = objective.networks["autoencoder"]
+    objective.optimizers["autoencoder"] = torch.optim.SGD(network.parameters(), 1.0)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    trainer = Trainer(objective, build(type(config.loop), {**values["loop"], "warmup": 0}, "test"), config)
+    trainer.train()
+    moved = (
+        torch.stack([(p - q).square().sum() for p, q in zip(network.parameters(), before, strict=True)]).sum().sqrt()
+    )
+    assert moved.item() == pytest.approx(1e-3, rel=0.01)
 
 
 def test_state_of_another_model_is_refused(corpus: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from vocalgen.data import WaveWindows
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
+from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective, Previews
 
@@ -116,7 +117,8 @@ class AutoencoderObjective(Objective):
         mel = self._windows(4)
         output, _, _ = self.average("autoencoder")(mel)
         pictures = {f"clip{i}": torch.cat([mel[i], output[i]], dim=1) for i in range(len(mel))}
-        return Previews(pictures, {}, self.config.mel.sample_rate)
+        sounds = {f"clip{i}": wave for i, wave in enumerate(griffin_lim(output, self.config.mel))}
+        return Previews(pictures, sounds, self.config.mel.sample_rate)
 
     def export(self, folder: Path) -> None:
         """Save the averaged autoencoder with the statistics of its latents."""

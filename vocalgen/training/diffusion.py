@@ -12,10 +12,12 @@ from torch import Tensor
 
 from vocalgen.data import WaveCache, WaveWindows
 from vocalgen.errors import VocalgenError
+from vocalgen.generation.loading import load_part
 from vocalgen.generation.samplers import dpmpp_2m, guided, karras_sigmas
 from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.denoiser import preconditioning
+from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.transformer import Conditioning, MelTransformer
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.latents import LatentVariants
@@ -103,7 +105,7 @@ class DiffusionObjective(Objective):
                 preconditioning=config.preconditioning.arguments(),
             )
         else:
-            transformer = MelTransformer.from_pretrained(config.init)
+            transformer = self._initial(config.init)
         self.networks = {"transformer": transformer}
         self.optimizers = {
             "transformer": torch.optim.AdamW(
@@ -158,9 +160,11 @@ class DiffusionObjective(Objective):
         sigmas = karras_sigmas(16)
         noise = torch.randn(count, *self.shape, generator=torch.Generator().manual_seed(0)).to(device)
         sample = dpmpp_2m(guided(network, self.preconditioning, condition), noise * sigmas[0], sigmas)
-        mels = self.autoencoder.decode(self.autoencoder.denormalise(sample))
+        codec = self.autoencoder.to(device)
+        mels = codec.decode(codec.denormalise(sample)).clamp(min=self.config.mel.log_floor)
         names = [self.cache.emotions.emotions[index] for index in chosen.tolist()]
-        return Previews(dict(zip(names, mels, strict=True)), {}, self.config.mel.sample_rate)
+        sounds = dict(zip(names, griffin_lim(mels, self.config.mel), strict=True))
+        return Previews(dict(zip(names, mels, strict=True)), sounds, self.config.mel.sample_rate)
 
     def export(self, folder: Path) -> None:
         """Save the averaged transformer."""
@@ -169,6 +173,25 @@ class DiffusionObjective(Objective):
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         return [self.cache.ids[int(index)] for index in batch["index"]]
 
+    def _initial(self, path: str) -> MelTransformer:
+        transformer: MelTransformer = load_part(Path(path), "MelTransformer").train().requires_grad_(True)
+        transformer.front_end.require_equal(self.config.mel, path, "the configuration")
+        stored = transformer.config
+        wanted = {
+            "emotions": tuple(self.cache.emotions.emotions),
+            "shape": self.shape,
+            "preconditioning": self.config.preconditioning.arguments(),
+        }
+        found = {
+            "emotions": tuple(stored.emotions),
+            "shape": (stored.length, stored.in_channels),
+            "preconditioning": dict(stored.preconditioning),
+        }
+        for key, value in wanted.items():
+            if found[key] != value:
+                raise VocalgenError(f"init: {path} was trained with {key} {found[key]}, the configuration has {value}")
+        return transformer
+
     def _load_autoencoder(self) -> MelAutoencoder | MelFrames:
         if self.config.autoencoder is None:
             return MelFrames(self.config.mel.to_dict())
@@ -176,7 +199,7 @@ class DiffusionObjective(Objective):
             raise VocalgenError(
                 f"no autoencoder in {self.config.autoencoder}; train one with recipes/train_autoencoder.py first"
             )
-        autoencoder = MelAutoencoder.from_pretrained(self.config.autoencoder)
+        autoencoder: MelAutoencoder = load_part(Path(self.config.autoencoder), "MelAutoencoder")
         autoencoder.front_end.require_equal(self.config.mel, self.config.autoencoder, "the configuration")
         return autoencoder
 

@@ -106,11 +106,13 @@ class Objective(ABC):
     def update(self, optimizer: str, loss: Tensor, *networks: str) -> Tensor:
         """Backward, clip and step one optimiser; returns the gradient norm of `networks`."""
         if not torch.isfinite(loss):
-            raise NonFiniteLoss(optimizer, loss.item())
+            raise NonFiniteLoss(f"{optimizer} loss", loss.item())
         self.optimizers[optimizer].zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         parameters = [p for name in networks for p in self.networks[name].parameters()]
         norm = self.accelerator.clip_grad_norm_(parameters, self.grad_clip)
+        if not torch.isfinite(norm) and self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips such steps
+            raise NonFiniteLoss(f"{optimizer} gradient norm", norm.item())
         self.optimizers[optimizer].step()
         return norm
 
@@ -134,10 +136,10 @@ class Previews:
 
 
 class NonFiniteLoss(Exception):
-    """A loss became NaN or infinite."""
+    """A loss or gradient became NaN or infinite."""
 
     def __init__(self, name: str, value: float) -> None:
-        super().__init__(f"{name} loss is {value}")
+        super().__init__(f"{name} is {value}")
 
 
 class Trainer:
@@ -159,9 +161,9 @@ class Trainer:
         self.base_rates = {
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in objective.optimizers.items()
         }
+        self.step = self._resume()
         if self.accelerator.is_main_process:
             self._describe(resolved)
-        self.step = self._resume()
 
     def train(self) -> None:
         """Train to `config.steps`, then export.
@@ -212,6 +214,8 @@ class Trainer:
             if self.step % config.save_every == 0 or self.step == config.steps:
                 self._save()
         self._save()
+        if tracker is not None:
+            tracker.close()
 
     def _seed(self, stream: int) -> int:
         return step_seed(self.config.seed + 1 + stream, self.step * 4096 + self.accelerator.process_index)
@@ -263,8 +267,15 @@ class Trainer:
 
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process or self._state_path(self.step).exists():
+        if not self.accelerator.is_main_process:
             return
+        if not self._state_path(self.step).exists():
+            self._save_state()
+        with atomic_path(self.run / "export") as folder:
+            folder.mkdir()
+            self.objective.export(folder)
+
+    def _save_state(self) -> None:
         objective = self.objective
         state = {
             "step": self.step,
@@ -277,9 +288,6 @@ class Trainer:
             torch.save(state, folder / "state.pt")
         for old in self._saved()[: -self.config.keep]:
             shutil.rmtree(self._state_path(old))
-        with atomic_path(self.run / "export") as folder:
-            folder.mkdir()
-            objective.export(folder)
 
     def _saved(self) -> list[int]:
         folders = self.run.glob("state/step-*")
@@ -290,8 +298,14 @@ class Trainer:
         if not saved:
             return 0
         path = self._state_path(saved[-1]) / "state.pt"
-        state = torch.load(path, map_location="cpu", weights_only=True)
         objective = self.objective
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for damaged files
+            reason = " ".join(str(error).split())[:120]
+            raise VocalgenError(
+                f"{path} is damaged ({reason}); remove its folder to go on from an older one"
+            ) from error
         try:
             for name in objective.networks:
                 objective.plain(name).load_state_dict(state["networks"][name])
