@@ -33,7 +33,8 @@ def generate(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill, one sub-folder an emotion.")],
     per_emotion: Annotated[int, typer.Option("--per-emotion", "-n", help="Clips of each emotion.")] = 100,
     emotions: Annotated[
-        str | None, typer.Option("--emotions", "-e", help="Names, comma-separated; default: all.")
+        list[str] | None,
+        typer.Option("--emotions", "-e", help="Names, comma-separated; may be repeated; default: all."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Clip i of emotion k of K has the seed SEED + i K + k.")] = 0,
     batch_size: Annotated[
@@ -68,7 +69,7 @@ def generate(
     folder = outputs.find_folder(checkpoint)
     settings = sampling(read_sampling(folder), **changes)
     vocabulary = read_vocabulary(folder)
-    names = [name.strip() for name in emotions.split(",")] if emotions is not None else vocabulary.emotions
+    names = [name.strip() for given in emotions for name in given.split(",")] if emotions else vocabulary.emotions
     jobs = plan(names, per_emotion, vocabulary, seed, kind)
     outputs.require_folder(out)
     recipe = Recipe(checkpoint_sha256(folder), seed, settings, duration, not no_trim, kind)
@@ -88,9 +89,10 @@ def _launched(device: str | None) -> PartialState | None:
         return None
     from datetime import timedelta
 
+    import torch
     from accelerate import PartialState
 
-    on_cpu = device is not None and device.startswith("cpu")
+    on_cpu = not torch.accelerator.is_available() if device is None else device.startswith("cpu")
     return PartialState(cpu=on_cpu, timeout=timedelta(days=7))  # the slowest process may take long
 
 
