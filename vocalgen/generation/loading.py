@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import read_sampling
@@ -24,12 +23,19 @@ from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.transformer import MelTransformer
 
+
+def _hifigan(config: dict[str, Any]) -> nn.Module:
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig  # a second of imports that Griffin-Lim spares
+
+    return SpeechT5HifiGan(SpeechT5HifiGanConfig(**config))
+
+
 BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "MelTransformer": MelTransformer.from_config,
     "MelAutoencoder": MelAutoencoder.from_config,
     "MelFrames": MelFrames.from_config,
     "GriffinLim": GriffinLim.from_config,
-    "SpeechT5HifiGan": lambda config: SpeechT5HifiGan(SpeechT5HifiGanConfig(**config)),
+    "SpeechT5HifiGan": _hifigan,
 }
 """Parts a checkpoint may consist of, made from their config.json."""
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import SpeechT5HifiGan
 
 from vocalgen import audio
 from vocalgen.emotions import Condition, Vocabulary, match_vocabulary, parse_condition
@@ -24,6 +23,9 @@ from vocalgen.models.denoiser import preconditioning
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.hifigan import vocode, vocoder_mel
 from vocalgen.models.transformer import Conditioning, MelTransformer
+
+if TYPE_CHECKING:
+    from transformers import SpeechT5HifiGan
 
 TRIM_DB, TRIM_MARGIN = 36.0, 0.04
 """What counts as silence at the ends of a clip, and the seconds of it that stay."""

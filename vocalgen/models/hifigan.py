@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
+
+if TYPE_CHECKING:  # its import takes a second, and Griffin-Lim does without it
+    from transformers import SpeechT5HifiGan
 
 SLOPE = 0.1
 """Negative slope of every leaky ReLU."""
@@ -83,6 +85,8 @@ def hifigan_generator(
     Raises:
         VocalgenError: sizes that do not fit together or to the hop length.
     """
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
     size.check(mel.hop_length)
     config = SpeechT5HifiGanConfig(
         model_in_dim=mel.n_mels,
@@ -140,6 +144,8 @@ def load_vocoder(path: str | os.PathLike[str], mel: MelConfig | None = None) -> 
     Raises:
         VocalgenError: unreadable or foreign files, no front end in the configuration, or another one than `mel`.
     """
+    from transformers import SpeechT5HifiGan
+
     try:
         generator, report = SpeechT5HifiGan.from_pretrained(path, output_loading_info=True)
     except Exception as error:  # the library raises many kinds for damaged and missing files
@@ -188,7 +194,7 @@ def fold_weight_norm(generator: SpeechT5HifiGan) -> SpeechT5HifiGan:
 
     Nothing is removed from `generator`: copies of parametrised layers share a class, so that would break them all.
     """
-    plain = SpeechT5HifiGan(generator.config).to(generator.mean.device)
+    plain = type(generator)(generator.config).to(generator.mean.device)
     for target, source in zip(_convolutions(plain), _convolutions(generator), strict=True):
         target.weight.copy_(source.weight)
         target.bias.copy_(source.bias)
