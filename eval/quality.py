@@ -82,8 +82,9 @@ def make_clips(checkpoint: Path, folder: Path, per_emotion: int, seed: int, devi
 
 def round_trip(path: str, scorer: Scorer) -> RoundTrip:
     """A vocoder as a function from a wave to its rendering of the wave's log-mel."""
+    from vocalgen.generation.loading import load_vocoder
     from vocalgen.models.griffin_lim import GriffinLim
-    from vocalgen.models.hifigan import load_vocoder, vocode
+    from vocalgen.models.vocoder import vocode
 
     vocoder = GriffinLim(scorer.mel.to_dict()) if path == "griffin-lim" else load_vocoder(path, scorer.mel)
     vocoder = vocoder.to(scorer.device)

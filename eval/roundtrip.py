@@ -22,11 +22,11 @@ from vocalgen.atomic import atomic_write_text
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
-from vocalgen.generation.loading import load_part
+from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
-from vocalgen.models.hifigan import load_vocoder, vocode
+from vocalgen.models.vocoder import vocode
 
 ALIGN = 16
 """Clips are cut to a multiple of this many frames, so that every model takes them whole."""
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
         results["autoencoder (mel only)"] = mel_round_trip([analyse(wave) for wave in waves], speakers, encode)
         for name, render in list(systems.items()):
             systems[f"autoencoder + {name}"] = lambda m, render=render: render(encode(m))
-    results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate)
+    results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate, mel.hop_length)
     report = {
         "n": len(waves),
         "splits": options.splits,

@@ -16,6 +16,7 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ import yaml
 
 from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.errors import VocalgenError
+from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.generation.pipeline import Sampling, VocalBurstPipeline
-from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.griffin_lim import GriffinLim
-from vocalgen.models.hifigan import load_vocoder
-from vocalgen.models.transformer import MelTransformer
+from vocalgen.recognition.scorer import Scorer
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.training.config import build
 
@@ -37,9 +38,9 @@ KEPT = ("README.md", "figures")
 """What a folder keeps when its weights are replaced."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
-    options = _parser().parse_args()
+    options = _parser().parse_args(arguments)
     try:
         save(options.make(options), options.out)
     except VocalgenError as error:
@@ -52,16 +53,16 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     pairs = [item.partition("=") for item in options.sampling]
     changes = {key: yaml.safe_load(value) for key, _, value in pairs}
     build(Sampling, changes, "sampling")
-    transformer = MelTransformer.from_pretrained(options.transformer)
+    transformer = load_part(Path(options.transformer), "MelTransformer")
     mel = transformer.front_end.to_dict()
-    autoencoder = MelAutoencoder.from_pretrained(options.autoencoder) if options.autoencoder else MelFrames(mel)
+    autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else MelFrames(mel)
     vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(mel)
     return VocalBurstPipeline(transformer, autoencoder, vocoder, changes)
 
 
 def make_classifier(options: argparse.Namespace) -> MelClassifier:
     """The trained classifier."""
-    return MelClassifier.from_pretrained(options.classifier)
+    return Scorer.load(options.classifier).classifier
 
 
 def save(model: Any, out: Path) -> None:

@@ -14,7 +14,7 @@ from small_corpus import MEL, RATE
 
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.figures import loss_curves, mel_grid, read_metrics
-from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
+from vocalgen.evaluation.roundtrip import mel_round_trip, pitch_errors, roundtrip_markdown, vocoder_round_trips
 from vocalgen.mel import LogMel
 
 Array = NDArray[np.float32]
@@ -36,10 +36,12 @@ def test_a_better_vocoder_has_smaller_distances() -> None:
         noise = np.random.default_rng(0).standard_normal(mel.shape[1] * MEL.hop_length)
         return (copy(mel) + 0.05 * noise).astype(np.float32)
 
-    results = vocoder_round_trips(waves, list("aabbcc"), analyse, {"copy": copy, "hiss": hiss}, RATE)
+    results = vocoder_round_trips(waves, list("aabbcc"), analyse, {"copy": copy, "hiss": hiss}, RATE, MEL.hop_length)
     assert results["copy"]["log_mel_l1"] == results["copy"]["stft_log"] == (0.0, 0.0, 0.0)
     assert results["hiss"]["log_mel_l1"].value > 0.3
     assert results["hiss"]["log_mel_l1"].low < results["hiss"]["log_mel_l1"].value
+    assert results["copy"]["periodicity"] == results["copy"]["pitch"] == (0.0, 0.0, 0.0)
+    assert results["hiss"]["periodicity"].value > 0.05
     assert results["hiss"]["n"] == 6
     halved = mel_round_trip([analyse(wave) for wave in waves], list("aabbcc"), lambda mel: mel + 0.25)
     assert halved["log_mel_l1"].value == pytest.approx(0.25, abs=1e-5)
@@ -47,6 +49,17 @@ def test_a_better_vocoder_has_smaller_distances() -> None:
     text = roundtrip_markdown(report)
     assert "| copy | 0.000 [0.000, 0.000] |" in text
     assert "| ae | 0.250 [0.250, 0.250] | – | – | – |" in text
+
+
+def test_pitch_errors_count_voiced_frames_alone() -> None:
+    time = np.arange(RATE) / RATE
+    tone = 0.2 * np.sin(2 * np.pi * 220 * time)
+    half = np.where(time < 0.5, tone, 0.0)
+    sharp = np.where(time < 0.5, 0.2 * np.sin(2 * np.pi * 240 * time), 0.0)
+    periodicity, pitch = pitch_errors(sharp, half, RATE, MEL.hop_length)
+    assert periodicity < 0.05
+    assert pitch == pytest.approx(1.0, abs=0.05)
+    assert np.isnan(pitch_errors(half, np.zeros(RATE), RATE, MEL.hop_length)[1])
 
 
 def test_mel_grid_draws_a_row_an_emotion(tmp_path: Path) -> None:

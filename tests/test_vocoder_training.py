@@ -18,22 +18,23 @@ from transformers import SpeechT5HifiGan
 
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
-from vocalgen.mel import MEL_16K_EXVO, MEL_24K
+from vocalgen.generation.loading import load_vocoder
+from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.hifigan import (
     LIGHT,
     NARROW,
     V1,
+    V2,
     DiscriminatorSize,
     GeneratorSize,
     hifigan_generator,
-    load_vocoder,
-    vocode,
 )
+from vocalgen.models.vocoder import vocode
 from vocalgen.training.config import build, load_config
 from vocalgen.training.loop import Trainer
 from vocalgen.training.spectral_loss import MultiResolutionSTFTLoss
-from vocalgen.training.vocoder import VocoderConfig, VocoderObjective
+from vocalgen.training.vocoder import VocoderConfig, vocoder_objective
 
 SMALL_GENERATOR = {
     "upsample_rates": [16, 16],
@@ -73,9 +74,12 @@ def values(corpus: Path, run: Path, steps: int, **changes: Any) -> dict[str, Any
     }  # fmt: skip
 
 
+SOURCE_FILTER = {"kind": "source_filter", "source_filter": {"dim": 16, "depth": 1, "pitch_depth": 1, "n_iter": 1}}
+
+
 def trained(corpus: Path, run: Path, steps: int, **changes: Any) -> Trainer:
     config = build(VocoderConfig, values(corpus, run, steps, **changes), "test")
-    trainer = Trainer(VocoderObjective(config), config.loop, config)
+    trainer = Trainer(vocoder_objective(config), config.loop, config)
     trainer.train()
     return trainer
 
@@ -86,12 +90,12 @@ def state(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {f"{name}.{key}": value for name, net in networks.items() for key, value in net.state_dict().items()}
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_resume_equals_never_having_stopped(corpus: Path, tmp_path: Path, stop: int) -> None:
+@pytest.mark.parametrize(("stop", "kind"), [(1, {}), (3, {}), (3, SOURCE_FILTER)])
+def test_resume_equals_never_having_stopped(corpus: Path, tmp_path: Path, stop: int, kind: dict[str, Any]) -> None:
     """A stop before and one after the discriminators join; weight norm is on."""
-    whole = trained(corpus, tmp_path / "whole", 5)
-    trained(corpus, tmp_path / "parts", stop)
-    parts = trained(corpus, tmp_path / "parts", 5)
+    whole = trained(corpus, tmp_path / "whole", 5, **kind)
+    trained(corpus, tmp_path / "parts", stop, **kind)
+    parts = trained(corpus, tmp_path / "parts", 5, **kind)
     expected, found = state(whole), state(parts)
     assert expected.keys() == found.keys()
     assert [key for key in expected if not torch.equal(expected[key], found[key])] == []
@@ -105,7 +109,7 @@ def test_discriminator_waits_for_its_start(corpus: Path, tmp_path: Path) -> None
     early, late = state(trained(corpus, tmp_path / "a", 2)), state(trained(corpus, tmp_path / "b", 3))
     moved = [key for key in early if key.startswith("discriminator.") and not torch.equal(early[key], late[key])]
     config = build(VocoderConfig, values(corpus, tmp_path / "c", 1), "test")
-    start = VocoderObjective(config).networks["discriminator"].state_dict()
+    start = vocoder_objective(config).networks["discriminator"].state_dict()
     assert moved
     assert all(torch.equal(early[f"discriminator.{key}"], value) for key, value in start.items())
     lines = [json.loads(line) for line in (tmp_path / "b" / "metrics.jsonl").open()]
@@ -128,9 +132,30 @@ def test_it_learns(corpus: Path, tmp_path: Path) -> None:
     changed = values(corpus, tmp_path / "run", 24, adversarial_start=100, learning_rate=3e-3, weight_norm=False)
     changed["loop"] |= {"save_every": 24, "preview_every": 24}
     config = build(VocoderConfig, changed, "test")
-    Trainer(VocoderObjective(config), config.loop, config).train()
+    Trainer(vocoder_objective(config), config.loop, config).train()
     errors = [json.loads(line)["mel_l1"] for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert sum(errors[-4:]) < 0.8 * sum(errors[:4])
+
+
+def test_source_filter_exports_its_average(corpus: Path, tmp_path: Path) -> None:
+    trainer = trained(corpus, tmp_path / "run", 3, **SOURCE_FILTER)
+    average, mel = trainer.objective.ema["generator"].module, LogMel()(0.1 * torch.randn(1, 16 * 256))
+    exported = vocode(load_vocoder(tmp_path / "run" / "export", MEL_24K), mel)
+    assert torch.equal(exported, vocode(average, mel))
+    assert not torch.equal(exported, vocode(trainer.objective.plain("generator"), mel))
+    assert "pitch" in json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+
+
+def test_a_share_of_the_clips_passes_the_autoencoder(corpus: Path, tmp_path: Path) -> None:
+    MelAutoencoder(MEL_24K.to_dict(), 4, widths=(8, 8), depths=(1, 1)).save_pretrained(tmp_path / "autoencoder")
+    changes = {"autoencoder": str(tmp_path / "autoencoder"), "autoencoder_share": 0.5, "context": 8}
+    objective = vocoder_objective(build(VocoderConfig, values(corpus, tmp_path / "run", 1, **changes), "test"))
+    wave = objective.dataset[(0, 0)]["wave"].expand(2, -1)
+    with torch.no_grad():
+        mel = objective.input_mel(wave, torch.tensor([0.4, 0.6]))
+        decoded = objective.autoencoder(objective.log_mel(wave))[0]
+    torch.testing.assert_close(mel[0], decoded[0])
+    torch.testing.assert_close(mel[1], objective.log_mel(wave)[1])
 
 
 def test_finetuning_starts_from_an_export_and_hears_the_autoencoder(corpus: Path, tmp_path: Path) -> None:
@@ -138,24 +163,25 @@ def test_finetuning_starts_from_an_export_and_hears_the_autoencoder(corpus: Path
     MelAutoencoder(MEL_24K.to_dict(), 4, widths=(8, 8), depths=(1, 1)).save_pretrained(tmp_path / "autoencoder")
     changes = {"init": str(tmp_path / "first" / "export"), "autoencoder": str(tmp_path / "autoencoder"), "context": 8}
     config = build(VocoderConfig, values(corpus, tmp_path / "second", 1, **changes), "test")
-    objective = VocoderObjective(config)
+    objective = vocoder_objective(config)
     first = load_vocoder(tmp_path / "first" / "export")
     mel = torch.randn(1, 100, 6)
     torch.testing.assert_close(vocode(objective.networks["generator"], mel), vocode(first, mel), rtol=1e-4, atol=1e-6)
     wave = objective.dataset[(0, 0)]["wave"][None]
     assert wave.shape == (1, (16 + 2 * 8) * 256)
     with torch.no_grad():
-        torch.testing.assert_close(objective._input(wave), objective.autoencoder(objective.log_mel(wave))[0])
+        torch.testing.assert_close(objective.input_mel(wave), objective.autoencoder(objective.log_mel(wave))[0])
     Trainer(objective, config.loop, config).train()
     assert (tmp_path / "second" / "export" / "model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("kind", ["sizes", "mel", "autoencoder mel", "frames", "absent", "incomplete"])
+@pytest.mark.parametrize("kind", ["kind", "sizes", "mel", "autoencoder mel", "frames", "absent", "incomplete"])
 def test_wrong_start_points(corpus: Path, tmp_path: Path, kind: str) -> None:
     other_mel = {"sample_rate": 16_000, "n_fft": 512, "n_mels": 128, "f_max": 8000.0}
     folder = tmp_path / "start"
     changes, message = {
-        "sizes": ({"init": str(folder)}, "`model` says"),
+        "kind": ({"init": str(folder), **SOURCE_FILTER}, "is no source-filter vocoder"),
+        "sizes": ({"init": str(folder)}, "is no HiFi-GAN of the sizes of `model`"),
         "mel": ({"init": str(folder), "mel": other_mel}, "mel mismatch"),
         "autoencoder mel": ({"autoencoder": str(folder)}, "mel mismatch"),
         "frames": ({"autoencoder": str(folder), "context": 3}, "not a multiple of the autoencoder's 4"),
@@ -171,7 +197,7 @@ def test_wrong_start_points(corpus: Path, tmp_path: Path, kind: str) -> None:
         file = folder / "diffusion_pytorch_model.safetensors"
         save_file({key: value for key, value in load_file(file).items() if key != "decoder.0.bias"}, file)
     with pytest.raises(VocalgenError, match=message):
-        VocoderObjective(build(VocoderConfig, values(corpus, tmp_path / "run", 1, **changes), "test"))
+        vocoder_objective(build(VocoderConfig, values(corpus, tmp_path / "run", 1, **changes), "test"))
 
 
 def test_recipe_runs_two_steps_and_resumes(corpus: Path, tmp_path: Path, root: Path) -> None:
@@ -190,12 +216,22 @@ def test_recipe_runs_two_steps_and_resumes(corpus: Path, tmp_path: Path, root: P
     assert load_vocoder(run / "export", MEL_24K).config.mel == MEL_24K.to_dict()
 
 
-@pytest.mark.parametrize("name", ["hifigan", "hifigan_v1", "hifigan_finetune"])
-def test_shipped_recipes_are_valid(name: str, root: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "size"), [("hifigan", LIGHT), ("hifigan_v1", V1), ("hifigan_v2", V2), ("hifigan_finetune", LIGHT)]
+)
+def test_shipped_hifigan_recipes_are_valid(name: str, size: GeneratorSize, root: Path) -> None:
     config = load_config(VocoderConfig, root / "recipes" / "emogator" / f"{name}.yaml")
     config.model.check(config.mel.hop_length)
-    assert config.model == (V1 if name == "hifigan_v1" else LIGHT)
-    assert config.discriminator == (DiscriminatorSize() if name == "hifigan_v1" else NARROW)
+    assert config.kind == "hifigan"
+    assert config.model == size
+    assert config.discriminator == (NARROW if size == LIGHT else DiscriminatorSize())
+    assert config.adversarial_start < config.loop.steps
+
+
+def test_shipped_source_filter_recipe_is_valid(root: Path) -> None:
+    config = load_config(VocoderConfig, root / "recipes" / "emogator" / "source_filter.yaml")
+    assert config.kind == "source_filter"
+    assert (config.data.frames + 2 * config.context) % 4 == 0
     assert config.adversarial_start < config.loop.steps
 
 

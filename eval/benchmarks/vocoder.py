@@ -17,9 +17,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vocalgen.generation.loading import load_vocoder
 from vocalgen.mel import MEL_24K, LogMel
 from vocalgen.models.griffin_lim import griffin_lim
-from vocalgen.models.hifigan import SIZES, hifigan_generator, load_vocoder, vocode
+from vocalgen.models.hifigan import SIZES, hifigan_generator
+from vocalgen.models.vocoder import vocode
 
 BASELINE = "Griffin-Lim, 32 iterations"
 

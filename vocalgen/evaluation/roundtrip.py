@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vocalgen.evaluation.report import table
 from vocalgen.metrics.intervals import clustered_mean
 from vocalgen.metrics.spectral import log_mel_l1, stft_distance
+from vocalgen.pitch import track_pitch
 
 Wave = NDArray[np.float32]
 Mel = NDArray[np.float32]
@@ -20,7 +22,15 @@ MEASURES = {
     "log_mel_l1": "log-mel L1 (nat)",
     "stft_log": "STFT log magnitude (nat)",
     "stft_convergence": "STFT convergence",
+    "periodicity": "periodicity error",
+    "pitch": "pitch errors",
 }
+
+VOICED = 0.8
+"""Periodicity from which a frame of the true clip has a pitch to keep."""
+
+PITCH_TOLERANCE = 50 / 1200
+"""Octaves by which a pitch may differ before it counts as an error (50 cents)."""
 
 
 def vocoder_round_trips(
@@ -29,8 +39,12 @@ def vocoder_round_trips(
     analyse: Callable[[Wave], Mel],
     systems: Mapping[str, Callable[[Mel], Wave]],
     sample_rate: int,
+    hop_length: int,
 ) -> dict[str, dict[str, Any]]:
-    """Log-mel L1 and multi-resolution STFT distance between clips and what each system makes of their log-mels.
+    """Log-mel L1, multi-resolution STFT distance and pitch of clips against what each system makes of their log-mels.
+
+    The periodicity error is the mean absolute difference of periodicities; pitch errors are the share of the voiced
+    frames of a clip whose pitch is more than 50 cents off (clips without voiced frames do not count).
 
     Args:
         waves: clips (samples,); they are cut to whole frames.
@@ -55,13 +69,31 @@ def vocoder_round_trips(
             stft = stft_distance(output[:samples], wave[:samples])
             values["stft_log"].append(stft.log_magnitude)
             values["stft_convergence"].append(stft.convergence)
+            periodicity, pitch = pitch_errors(output[:samples], wave[:samples], sample_rate, hop_length)
+            values["periodicity"].append(periodicity)
+            values["pitch"].append(pitch)
         seconds = sum(len(wave) for wave in waves) / sample_rate
         results[name] = {
-            **{key: clustered_mean(numbers, list(speakers)) for key, numbers in values.items()},
+            **{key: _mean(numbers, speakers) for key, numbers in values.items()},
             "real_time_factor": seconds / spent,
             "n": len(waves),
         }
     return results
+
+
+def pitch_errors(output: Wave, reference: Wave, sample_rate: int, hop_length: int) -> tuple[float, float]:
+    """(periodicity error, pitch errors) of two waves (samples,); the second is NaN without a voiced frame."""
+    waves = torch.from_numpy(np.stack([output, reference]).astype(np.float32))
+    (found, f0), (made, periodicity) = track_pitch(waves, sample_rate, hop_length)
+    voiced = periodicity > VOICED
+    wrong = (found / f0).log2().abs() > PITCH_TOLERANCE
+    return float((made - periodicity).abs().mean()), float(wrong[voiced].float().mean())
+
+
+def _mean(values: Sequence[float], speakers: Sequence[str]) -> Any:
+    """Mean and interval over the clips that have a value."""
+    kept = [(value, speaker) for value, speaker in zip(values, speakers, strict=True) if not np.isnan(value)]
+    return clustered_mean([value for value, _ in kept], [speaker for _, speaker in kept]) if kept else None
 
 
 def mel_round_trip(mels: Sequence[Mel], speakers: Sequence[str], round_trip: Callable[[Mel], Mel]) -> dict[str, Any]:

@@ -1,27 +1,28 @@
 """Strict and quick loading of a checkpoint folder, without the machinery of diffusers pipelines.
 
 `VocalBurstPipeline.from_pretrained` is the door for users; the command line comes in here. Both refuse weights that do
-not fit the configuration: libraries fill what is missing with random numbers and a warning.
+not fit the configuration.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import nn
 
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import read_sampling
 from vocalgen.generation.synthesis import Synthesiser
+from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.models.transformer import MelTransformer
+from vocalgen.models.vocoder import vocoder_mel
+from vocalgen.weights import load_strictly, read_json
 
 
 def _hifigan(config: dict[str, Any]) -> nn.Module:
@@ -35,9 +36,13 @@ BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "MelAutoencoder": MelAutoencoder.from_config,
     "MelFrames": MelFrames.from_config,
     "GriffinLim": GriffinLim.from_config,
+    "SourceFilterVocoder": SourceFilterVocoder.from_config,
     "SpeechT5HifiGan": _hifigan,
 }
 """Parts a checkpoint may consist of, made from their config.json."""
+
+VOCODERS = ("SourceFilterVocoder", "SpeechT5HifiGan", "GriffinLim")
+"""Those of them that turn log-mels into waves."""
 
 
 def load_synthesiser(folder: Path) -> Synthesiser:
@@ -46,7 +51,7 @@ def load_synthesiser(folder: Path) -> Synthesiser:
     Raises:
         VocalgenError: files missing, damaged, or of another kind; parts that do not belong together.
     """
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     parts = {}
     for name in ("transformer", "autoencoder", "vocoder"):
         kind = (index.get(name) or [None, None])[-1]
@@ -68,21 +73,28 @@ def load_part(folder: Path, kind: str) -> Any:
     Raises:
         VocalgenError: files missing, damaged, or of another kind.
     """
-    config = _read_json(folder / "config.json")
-    stored: dict[str, torch.Tensor] = {}
-    for file in weights_of(folder):
-        try:
-            stored |= load_file(file)
-        except (SafetensorError, OSError) as error:
-            raise _damaged(file, error) from error
-    try:
-        module = BUILDERS[kind](config)
-    except (TypeError, ValueError, KeyError) as error:
-        raise VocalgenError(f"{folder / 'config.json'} does not describe a network ({error})") from error
-    expected = {key: list(value.shape) for key, value in module.state_dict().items()}
-    _require_same(folder, {key: list(value.shape) for key, value in stored.items()}, expected)
-    module.load_state_dict(stored)  # copies into float32 whatever the file's type
-    return module.eval().requires_grad_(False)
+    return load_strictly(folder, BUILDERS[kind])
+
+
+def load_vocoder(folder: str | Path, mel: MelConfig | None = None) -> Any:
+    """An exported vocoder of any kind, strictly, as `load_part` does.
+
+    Args:
+        mel: the front end it must have been trained on; None accepts any.
+
+    Raises:
+        VocalgenError: files missing, damaged, or of no vocoder; another front end than `mel`, or none.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    kind = config.get("_class_name") or (config.get("architectures") or [None])[0]
+    if kind not in VOCODERS:
+        raise VocalgenError(f"{folder}: config.json describes {kind}; a vocoder is one of {', '.join(VOCODERS)}")
+    vocoder = load_part(folder, kind)
+    stored = vocoder_mel(vocoder, f"vocoder {folder}")
+    if mel is not None:
+        stored.require_equal(mel, f"vocoder {folder}", "the caller")
+    return vocoder
 
 
 def choose_device(name: str | None = None) -> torch.device:
@@ -100,51 +112,3 @@ def choose_device(name: str | None = None) -> torch.device:
         reason = (str(error).splitlines() or ["not available"])[0]
         raise VocalgenError(f"cannot use device {name!r} ({reason}); try --device cpu") from error
     return device
-
-
-def require_weights(folder: Path, module: nn.Module) -> None:
-    """Raise VocalgenError unless the safetensors in `folder` hold exactly the tensors of `module`."""
-    stored: dict[str, list[int]] = {}
-    for file in weights_of(folder):
-        try:
-            with safe_open(file, framework="pt") as opened:
-                stored |= {key: opened.get_slice(key).get_shape() for key in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise _damaged(file, error) from error
-    _require_same(folder, stored, {key: list(value.shape) for key, value in module.state_dict().items()})
-
-
-def weights_of(folder: Path) -> list[Path]:
-    """The safetensors files directly in `folder`.
-
-    Raises:
-        VocalgenError: there are none.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise VocalgenError(f"{folder} holds no safetensors; the checkpoint is incomplete, fetch it again")
-    return files
-
-
-def _require_same(folder: Path, stored: dict[str, list[int]], expected: dict[str, list[int]]) -> None:
-    wrong = sorted(key for key in stored.keys() | expected.keys() if stored.get(key) != expected.get(key))
-    if wrong:
-        key = wrong[0]
-        raise VocalgenError(
-            f"{folder}: the weights belong to another network: {len(wrong)} tensors differ, first {key} (file "
-            f"{stored.get(key, 'lacks it')}, config.json {expected.get(key, 'lacks it')}); fetch the checkpoint again"
-        )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VocalgenError(f"cannot read {path} ({error}); not a vocalgen checkpoint, or an incomplete one") from error
-    if not isinstance(values, dict):
-        raise VocalgenError(f"{path} is no JSON object; not a vocalgen checkpoint")
-    return values
-
-
-def _damaged(file: Path, error: Exception) -> VocalgenError:
-    return VocalgenError(f"{file} is damaged or not a safetensors file ({error}); fetch the checkpoint again")

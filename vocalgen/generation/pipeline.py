@@ -11,12 +11,13 @@ from transformers import SpeechT5HifiGan
 
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import DEFAULT_MODEL, resolve_checkpoint
-from vocalgen.generation.loading import require_weights
 from vocalgen.generation.settings import Sampling
 from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput, require_one_front_end
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.models.transformer import MelTransformer
+from vocalgen.weights import require_weights
 
 __all__ = ["DEFAULT_MODEL", "Sampling", "VocalBurstOutput", "VocalBurstPipeline", "resolve_checkpoint"]
 
@@ -42,7 +43,7 @@ class VocalBurstPipeline(DiffusionPipeline, Synthesis):
         self,
         transformer: MelTransformer,
         autoencoder: MelAutoencoder | MelFrames,
-        vocoder: SpeechT5HifiGan | GriffinLim,
+        vocoder: SpeechT5HifiGan | SourceFilterVocoder | GriffinLim,
         sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()

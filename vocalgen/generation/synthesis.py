@@ -20,12 +20,11 @@ from vocalgen.generation.settings import Sampling, require_duration, require_see
 from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.denoiser import preconditioning
-from vocalgen.models.griffin_lim import GriffinLim
-from vocalgen.models.hifigan import vocode, vocoder_mel
 from vocalgen.models.transformer import Conditioning, MelTransformer
+from vocalgen.models.vocoder import vocode, vocoder_mel
 
 if TYPE_CHECKING:
-    from transformers import SpeechT5HifiGan
+    from vocalgen.models.vocoder import Vocoder
 
 TRIM_DB, TRIM_MARGIN = 36.0, 0.04
 """What counts as silence at the ends of a clip, and the seconds of it that stay."""
@@ -67,7 +66,7 @@ class Synthesis:
 
     transformer: MelTransformer
     autoencoder: MelAutoencoder | MelFrames
-    vocoder: SpeechT5HifiGan | GriffinLim
+    vocoder: Vocoder
     folder: Path | None = None
     """Where the weights came from."""
 
@@ -263,7 +262,7 @@ class Synthesis:
 
 
 def require_one_front_end(
-    transformer: MelTransformer, autoencoder: MelAutoencoder | MelFrames, vocoder: SpeechT5HifiGan | GriffinLim
+    transformer: MelTransformer, autoencoder: MelAutoencoder | MelFrames, vocoder: Vocoder
 ) -> None:
     """Raise VocalgenError, printing both, unless the three parts were trained on the same log-mel."""
     front_end = transformer.front_end
@@ -282,7 +281,7 @@ class Synthesiser(Synthesis):
         self,
         transformer: MelTransformer,
         autoencoder: MelAutoencoder | MelFrames,
-        vocoder: SpeechT5HifiGan | GriffinLim,
+        vocoder: Vocoder,
         sampling: dict[str, Any] | None = None,
     ) -> None:
         require_one_front_end(transformer, autoencoder, vocoder)

@@ -38,23 +38,11 @@ def griffin_lim(
             f"log-mel of shape {tuple(log_mel.shape)}: Griffin-Lim needs (clips, {config.n_mels} bands, frames) "
             f"with 3 or more frames"
         )
-    frames = log_mel.shape[2]
-    # `torch.istft` begins at the centre of its first frame, half a hop into the wave: one more frame on either side.
-    amplitude = F.pad(linear_amplitude(log_mel, config), (1, 1), mode="replicate")
-    window = torch.hann_window(config.n_fft, device=log_mel.device)
+    amplitude = linear_amplitude(log_mel, config)
     generator = torch.Generator().manual_seed(seed)
-    phase = torch.rand(amplitude.shape[1:], generator=generator).to(log_mel.device) * (2 * torch.pi)
-    rotation = torch.polar(torch.ones_like(phase), phase).expand(amplitude.shape)
-    previous = torch.zeros_like(rotation)
-    for _ in range(n_iter):
-        wave = torch.istft(amplitude * rotation, config.n_fft, config.hop_length, window=window)
-        rebuilt = torch.stft(wave, config.n_fft, config.hop_length, window=window, return_complex=True)
-        rotation = rebuilt - previous * (momentum / (1 + momentum))
-        rotation = rotation / rotation.abs().clamp(min=1e-12)
-        previous = rebuilt
-    wave = torch.istft(amplitude * rotation, config.n_fft, config.hop_length, window=window)
-    start = config.hop_length - config.hop_length // 2
-    return wave[:, start : start + frames * config.hop_length]
+    angle = torch.rand(amplitude.shape[1:], generator=generator).to(log_mel.device) * (2 * torch.pi)
+    rotation = torch.polar(torch.ones_like(angle), angle).expand(amplitude.shape)
+    return istft(amplitude * consistent_phase(amplitude, rotation, config, n_iter, momentum), config)
 
 
 class GriffinLim(ModelMixin, ConfigMixin):
@@ -79,6 +67,58 @@ class GriffinLim(ModelMixin, ConfigMixin):
         mel = MelConfig.from_dict(config.mel)
         wave = griffin_lim(spectrogram.transpose(1, 2).float(), mel, config.n_iter, config.momentum)
         return wave.clamp(-1.0, 1.0)
+
+
+def consistent_phase(amplitude: Tensor, rotation: Tensor, config: MelConfig, n_iter: int, momentum: float) -> Tensor:
+    """Bring phases nearer to those of a real wave by `n_iter` STFT round trips; differentiable.
+
+    Args:
+        amplitude: (B, n_fft // 2 + 1, L), not negative.
+        rotation: complex numbers of unit size, same shape.
+
+    Returns:
+        complex numbers of unit size, same shape.
+    """
+    previous = torch.zeros_like(rotation)
+    for _ in range(n_iter):
+        rebuilt = stft(istft(amplitude * rotation, config), config)
+        rotation = unit(rebuilt - previous * (momentum / (1 + momentum)))
+        previous = rebuilt
+    return rotation
+
+
+def unit(spectrum: Tensor) -> Tensor:
+    """Complex numbers scaled to unit size; zero stays zero."""
+    return spectrum * (spectrum.real.square() + spectrum.imag.square() + 1e-16).rsqrt()
+
+
+def stft(wave: Tensor, config: MelConfig) -> Tensor:
+    """(B, L * hop_length) -> complex (B, n_fft // 2 + 1, L), framed as `LogMel` does but for silence at the ends."""
+    padding = (config.n_fft - config.hop_length) // 2
+    window = torch.hann_window(config.n_fft, device=wave.device)
+    padded = F.pad(wave, (padding, padding))
+    return torch.stft(padded, config.n_fft, config.hop_length, window=window, center=False, return_complex=True)
+
+
+def istft(spectrum: Tensor, config: MelConfig) -> Tensor:
+    """Inverse of `stft`: complex (B, n_fft // 2 + 1, L) -> (B, L * hop_length)."""
+    window = torch.hann_window(config.n_fft, device=spectrum.device)
+    frames = torch.fft.irfft(spectrum.transpose(1, 2), config.n_fft) * window
+    weights = window.square().expand(1, frames.shape[1], -1)
+    padding = (config.n_fft - config.hop_length) // 2
+    inside = slice(padding, padding + frames.shape[1] * config.hop_length)
+    wave = _overlap_add(frames, config.hop_length)[:, inside]
+    return wave / _overlap_add(weights, config.hop_length)[:, inside].clamp(min=1e-3)
+
+
+def _overlap_add(frames: Tensor, hop_length: int) -> Tensor:
+    """(B, L, n_fft) -> (B, at least (L - 1) * hop_length + n_fft)."""
+    batch, count, size = frames.shape
+    pieces = F.pad(frames, (0, -size % hop_length)).unflatten(-1, (-1, hop_length))
+    total = frames.new_zeros(batch, count + pieces.shape[2] - 1, hop_length)
+    for place in range(pieces.shape[2]):
+        total[:, place : place + count] += pieces[:, :, place]
+    return total.flatten(1)
 
 
 def linear_amplitude(log_mel: Tensor, config: MelConfig) -> Tensor:

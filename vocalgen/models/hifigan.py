@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,54 +131,6 @@ def generator_size(generator: SpeechT5HifiGan) -> GeneratorSize:
         tuple(config.resblock_kernel_sizes),
         tuple(tuple(dilations) for dilations in config.resblock_dilation_sizes),
     )
-
-
-def load_vocoder(path: str | os.PathLike[str], mel: MelConfig | None = None) -> SpeechT5HifiGan:
-    """Load an exported generator from a folder or hub id, in evaluation mode.
-
-    Args:
-        path: what `SpeechT5HifiGan.from_pretrained` takes.
-        mel: the front end it must have been trained on; None accepts any.
-
-    Raises:
-        VocalgenError: unreadable or foreign files, no front end in the configuration, or another one than `mel`.
-    """
-    from transformers import SpeechT5HifiGan
-
-    try:
-        generator, report = SpeechT5HifiGan.from_pretrained(path, output_loading_info=True)
-    except Exception as error:  # the library raises many kinds for damaged and missing files
-        raise VocalgenError(f"cannot load a vocoder from {path}: {' '.join(str(error).split())}") from error
-    wrong = sorted(
-        key for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in map(str, report[kind])
-    )
-    if wrong:
-        raise VocalgenError(
-            f"cannot load a vocoder from {path}: its weights and its configuration differ in {len(wrong)} entries, "
-            f"the first is {wrong[0]}"
-        )
-    stored = vocoder_mel(generator, str(path))
-    if mel is not None:
-        stored.require_equal(mel, f"vocoder {path}", "the caller")
-    return generator.eval()
-
-
-def vocoder_mel(generator: SpeechT5HifiGan, name: str = "vocoder") -> MelConfig:
-    """The front end stored in a generator's configuration.
-
-    Raises:
-        VocalgenError: there is none.
-    """
-    values = getattr(generator.config, "mel", None)
-    if values is None:
-        raise VocalgenError(f"{name}: its configuration names no mel front end; use a vocoder trained by vocalgen")
-    return MelConfig.from_dict(values)
-
-
-@torch.no_grad()
-def vocode(vocoder: SpeechT5HifiGan, log_mel: Tensor) -> Tensor:
-    """(B, n_mels, L) log-mel -> (B, L * hop_length) wave in [-1, 1]."""
-    return vocoder(log_mel.transpose(1, 2))
 
 
 def apply_weight_norm(generator: SpeechT5HifiGan) -> None:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocalgen.emotions import Vocabulary, match_vocabulary
-from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, MelConfig, log_mels
 from vocalgen.models.classifier import MelClassifier
+from vocalgen.weights import load_strictly, weights_of
 
 CHUNK = 512
 """Clips held in memory at once."""
@@ -69,18 +69,8 @@ class Scorer:
             VocalgenError: missing, damaged or foreign files, or a mel configuration that was edited.
         """
         folder = Path(folder)
-        weights = sorted(folder.glob("*.safetensors"))
-        if not (folder / "config.json").is_file() or len(weights) != 1:
-            raise VocalgenError(f"{folder} holds no classifier (config.json and one .safetensors file)")
-        try:
-            classifier, report = MelClassifier.from_pretrained(folder, output_loading_info=True)
-        except VocalgenError as error:
-            raise VocalgenError(f"{folder}: {error}") from error
-        except Exception as error:  # the library raises many kinds for damaged and foreign files
-            raise VocalgenError(f"cannot load a classifier from {folder}: {_line(error)}") from error
-        wrong = [*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])]
-        if wrong:
-            raise VocalgenError(f"{weights[0]} belongs to another model: {len(wrong)} weights differ, as {wrong[0]}")
+        classifier: MelClassifier = load_strictly(folder, MelClassifier.from_config)
+        weights = weights_of(folder)
         checksum = hashlib.sha256(weights[0].read_bytes()).hexdigest()
         return cls(classifier.to(device), folder.name, checksum)
 
@@ -123,7 +113,3 @@ class Scorer:
             embeddings[rows] = embedding.double().cpu().numpy()
             logits[rows] = self.classifier.head(embedding).double().cpu().numpy()
         return Scores(embeddings, logits)
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
