@@ -17,6 +17,7 @@ from bursts import write_emogator_tree
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from vocalgen import audio
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.models.autoencoder import MelAutoencoder
@@ -27,7 +28,7 @@ from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjectiv
 from vocalgen.training.classifier import ClassifierConfig
 from vocalgen.training.config import build, load_config
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
-from vocalgen.training.loop import Trainer
+from vocalgen.training.loop import LoopConfig, Trainer
 
 SMALL_AUTOENCODER = {"latent_dim": 4, "widths": [8, 12], "depths": [1, 1], "expansion": 2}
 SMALL_TRANSFORMER = {"dim": 16, "depth": 1, "heads": 2}
@@ -177,6 +178,8 @@ def test_run_folder(corpus: Path, tmp_path: Path) -> None:
     assert {"l1", "grad_norm"} <= set(events["scalars"])
     assert "clip0" in events["images"]
     assert "clip0" in events["audio"]
+    assert {"clip0.png", "clip0.wav"} <= {path.name for path in (run / "samples").iterdir()}
+    assert audio.inspect(run / "samples" / "clip0.wav").seconds > 0.5
     exported = MelAutoencoder.from_pretrained(run / "export")
     assert exported.config.mel["fingerprint"] == exported.front_end.fingerprint
     assert exported.latent_std.std() > 0
@@ -191,6 +194,62 @@ def test_non_finite_loss_names_step_and_clips(corpus: Path, tmp_path: Path, monk
     with pytest.raises(VocalgenError, match=r"step 0: transformer loss is nan; the batch held 00000\d-0\d-1"):
         trainer.train()
     assert not list((tmp_path / "run").glob("state/*"))
+
+
+def test_the_log_has_every_step_once_after_a_kill(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained("autoencoder", corpus, run, 3)
+    with open(run / "metrics.jsonl", "a") as file:  # step 4 was noted but not saved, step 5 half noted
+        file.write('{"step": 4, "l1": 1.0}\n{"step": 5, "l')
+    trained("autoencoder", corpus, run, 5)
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [1, 2, 3, 4, 5]
+
+
+def test_leftovers_of_killed_runs_are_swept(corpus: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = [run / f".export.{ended.pid}.part", run / "state" / f".step-3.{ended.pid}.part", run / ".config.1.part.yaml"]
+    for path in left[:2]:
+        path.mkdir(parents=True)
+        (path / "half").write_text("")
+    left[2].write_text("of a living process")
+    (run / ".keep").write_text("somebody's")
+    trained("autoencoder", corpus, run, 1)
+    assert [path.exists() for path in left] == [False, False, True]
+    assert (run / ".keep").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keep": 0}, "loop.keep is 0; it must be at least 1"),
+        ({"steps": 0}, "loop.steps is 0"),
+        ({"warmup": -1}, "loop.warmup is -1; it must not be negative"),
+        ({"ema_decay": 1.0}, "loop.ema_decay is 1.0"),
+        ({"grad_clip": 0.0}, "loop.grad_clip is 0.0; it must be positive"),
+    ],
+)
+def test_impossible_loops_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(VocalgenError, match=message):
+        build(LoopConfig, {"run": str(tmp_path), "steps": 1, "batch_size": 1, **change}, "test")
+
+
+def test_the_scaler_of_half_precision_goes_on(corpus: Path, tmp_path: Path) -> None:
+    """float16 needs a GPU; its scaler is put in by hand."""
+    config = build(AutoencoderConfig, autoencoder_values(corpus, tmp_path / "run", 1), "test")
+
+    def trainer(scale: float) -> Trainer:
+        made = Trainer(AutoencoderObjective(config), config.loop, config)
+        made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        return made
+
+    first = trainer(2.0**10)
+    first.accelerator.scaler.scale(torch.ones(()))  # its state is made on first use
+    first._save_state()
+    second = trainer(2.0**5)
+    second._resume()
+    assert second.accelerator.scaler.state_dict()["scale"] == 2.0**10
 
 
 def test_lost_export_is_made_again(corpus: Path, tmp_path: Path) -> None:

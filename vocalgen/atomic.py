@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vocalgen.errors import VocalgenError
+
+_LEFT = re.compile(r"\..+\.(?P<process>\d+)\.(part(\..+)?|old)")
+"""Names of temporary files and of replaced folders."""
 
 
 @contextmanager
@@ -45,6 +49,28 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: str | os.PathLike[str]) -> None:
+    """Remove what `atomic_path` left directly in `folder` when its process was killed; living processes keep theirs."""
+    for path in Path(folder).glob(".*.*"):
+        found = _LEFT.fullmatch(path.name)
+        if found is None or _alive(int(found["process"])):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:

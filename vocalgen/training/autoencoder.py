@@ -13,7 +13,8 @@ from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig, Objective, Previews
+from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.record import Previews
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from vocalgen.data import WaveCache, collate
 from vocalgen.mel import LogMel, MelConfig, log_mels
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig, Objective, Previews
+from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.record import Previews
 
 logger = logging.getLogger(__name__)
 

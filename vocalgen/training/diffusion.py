@@ -21,7 +21,8 @@ from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.transformer import Conditioning, MelTransformer
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.latents import LatentVariants
-from vocalgen.training.loop import LoopConfig, Objective, Previews
+from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.record import Previews
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from vocalgen import __version__
-from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.atomic import atomic_path, atomic_write_text, sweep
 from vocalgen.data import StepSampler, collate, step_seed
 from vocalgen.errors import VocalgenError
+from vocalgen.training.record import Previews, Record
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,18 @@ class LoopConfig:
     save_every: int = 500
     keep: int = 1
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "preview_every", "save_every", "keep"):
+            if getattr(self, name) < 1:
+                raise VocalgenError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("warmup", "cooldown", "workers", "seed"):
+            if getattr(self, name) < 0:
+                raise VocalgenError(f"loop.{name} is {getattr(self, name)}; it must not be negative")
+        if not 0 <= self.ema_decay < 1:
+            raise VocalgenError(f"loop.ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if not self.grad_clip > 0:
+            raise VocalgenError(f"loop.grad_clip is {self.grad_clip}; it must be positive")
 
 
 class Objective(ABC):
@@ -125,16 +138,6 @@ class Objective(ABC):
         return self.accelerator.unwrap_model(self.networks[network], keep_torch_compile=False)
 
 
-@dataclass(frozen=True)
-class Previews:
-    """Mel pictures (n_mels, L), sounds (samples,) and validation figures by name."""
-
-    mels: Mapping[str, Tensor]
-    sounds: Mapping[str, Tensor]
-    sample_rate: int
-    scalars: Mapping[str, float] = field(default_factory=dict)
-
-
 class NonFiniteLoss(Exception):
     """A loss or gradient became NaN or infinite."""
 
@@ -163,6 +166,8 @@ class Trainer:
         }
         self.step = self._resume()
         if self.accelerator.is_main_process:
+            for folder in (self.run, self.run / "state", self.run / "samples"):
+                sweep(folder)
             self._describe(resolved)
 
     def train(self) -> None:
@@ -184,7 +189,7 @@ class Trainer:
         loader = DataLoader(
             objective.training_data(), batch_sampler=sampler, collate_fn=collate, num_workers=config.workers
         )
-        tracker = _tracker(self.run) if self.accelerator.is_main_process else None
+        record = Record(self.run, self.step) if self.accelerator.is_main_process else None
         window: list[dict[str, Tensor]] = []
         since = time.perf_counter()
         for network in objective.networks.values():
@@ -207,15 +212,16 @@ class Trainer:
             self.step += 1
             if self.step % config.log_every == 0:
                 rate = len(window) * config.batch_size / (time.perf_counter() - since)
-                self._log(window, rate, tracker)
+                self._log(window, rate, record)
                 window, since = [], time.perf_counter()
-            if self.accelerator.is_main_process and self.step % config.preview_every == 0:
-                self._preview(tracker)
+            if record is not None and self.step % config.preview_every == 0:
+                with torch.no_grad():
+                    record.previews(self.step, objective.preview(self.step))
             if self.step % config.save_every == 0 or self.step == config.steps:
                 self._save()
         self._save()
-        if tracker is not None:
-            tracker.close()
+        if record is not None:
+            record.close()
 
     def _seed(self, stream: int) -> int:
         return step_seed(self.config.seed + 1 + stream, self.step * 4096 + self.accelerator.process_index)
@@ -229,38 +235,15 @@ class Trainer:
             for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
                 group["lr"] = base * factor
 
-    def _log(self, window: list[dict[str, Tensor]], rate: float, tracker: Any) -> None:
+    def _log(self, window: list[dict[str, Tensor]], rate: float, record: Record | None) -> None:
         means = {
             key: float(
                 torch.stack([torch.as_tensor(entry[key]).detach().float() for entry in window if key in entry]).mean()
             )
             for key in window[-1]
         }
-        if not self.accelerator.is_main_process:
-            return
-        self._write({"clips_per_second": round(rate, 2), **means}, tracker)
-
-    def _write(self, values: Mapping[str, float], tracker: Any) -> None:
-        line = {"step": self.step, **{key: round(value, 6) for key, value in values.items()}}
-        with open(self.run / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-        logger.info("  ".join(f"{key} {value:.6g}" for key, value in line.items()))
-        if tracker is not None:
-            for key, value in line.items():
-                tracker.add_scalar(key, value, self.step)
-
-    @torch.no_grad()
-    def _preview(self, tracker: Any) -> None:
-        previews = self.objective.preview(self.step)
-        if previews.scalars:
-            self._write(previews.scalars, tracker)
-        if tracker is None:
-            return
-        for name, mel in previews.mels.items():
-            low, high = mel.min(), mel.max()
-            tracker.add_image(name, ((mel - low) / (high - low + 1e-6)).flip(0)[None].cpu(), self.step)
-        for name, wave in previews.sounds.items():
-            tracker.add_audio(name, wave.cpu(), self.step, previews.sample_rate)
+        if record is not None:
+            record.scalars(self.step, {"clips_per_second": round(rate, 2), **means})
 
     def _state_path(self, step: int) -> Path:
         return self.run / "state" / f"step-{step}"
@@ -283,6 +266,8 @@ class Trainer:
             "ema": {name: average.state_dict() for name, average in objective.ema.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in objective.optimizers.items()},
         }
+        if self.accelerator.scaler is not None:  # float16
+            state["scaler"] = self.accelerator.scaler.state_dict()
         with atomic_path(self._state_path(self.step)) as folder:
             folder.mkdir()
             torch.save(state, folder / "state.pt")
@@ -313,6 +298,8 @@ class Trainer:
                 average.load_state_dict(state["ema"][name])
             for name, optimizer in objective.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
+            if self.accelerator.scaler is not None and "scaler" in state:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise VocalgenError(
                 f"{path} belongs to another model; choose a new `loop.run` folder ({str(error).splitlines()[0]})"
@@ -358,12 +345,3 @@ def _ema(decay: float) -> Any:
         torch._foreach_lerp_(list(averaged), list(current), 1 - warm)
 
     return average
-
-
-def _tracker(run: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        logger.warning("TensorBoard is not installed (pip install 'vocalgen[train]'); only metrics.jsonl is written")
-        return None
-    return SummaryWriter(str(run / "tensorboard"))
