@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch or numpy load: one thread gives the same sums everywhere, and nothing asks a network.
@@ -37,6 +38,23 @@ def _settled_torch() -> Iterator[None]:
 def root() -> Path:
     """The source tree: the folder of pyproject.toml."""
     return ROOT
+
+
+Launch = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def launch(root: Path) -> Launch:
+    """`accelerate launch` with these arguments, on a free port, from the source tree."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
+        environment = os.environ | {"PYTHONPATH": str(root)}
+        return subprocess.run(
+            [*command, *map(str, arguments)], capture_output=True, text=True, cwd=root, env=environment
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Launch
 from debug import debug_pipeline
 
 from vocalgen import VocalgenError, audio
@@ -309,35 +308,13 @@ def test_bad_arguments(
 
 
 def test_two_processes_make_the_same_clips(
-    debug_checkpoint: Path, synthesis: Synthesis, complete: Path, tmp_path: Path
+    debug_checkpoint: Path, complete: Path, tmp_path: Path, root: Path, launch: Launch
 ) -> None:
-    """As `accelerate launch` starts them: the environment says who is who."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = [
-        "generate",
-        "--out",
-        str(tmp_path / "clips"),
-        "-n",
-        "4",
-        "-e",
-        ",".join(EMOTIONS),
-        "--checkpoint",
-        str(debug_checkpoint),
-    ]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "vocalgen", *arguments, "--device", "cpu"],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    launcher = ("--config_file", root / "recipes" / "accelerate" / "multi_cpu.yaml", "-m", "vocalgen", "generate")
+    arguments = ("-n", 4, "-e", ",".join(EMOTIONS), "--checkpoint", debug_checkpoint, "--device", "cpu")
+    done = launch(*launcher, *arguments, "--out", tmp_path / "clips")
+    assert done.returncode == 0, done.stderr
+    assert "(the first of 2 processes)" in done.stdout
     there, here = digests(tmp_path / "clips"), digests(complete)
     assert {file: there[file] for file in here if file.endswith(".wav")} == {
         file: here[file] for file in here if file.endswith(".wav")

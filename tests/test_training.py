@@ -14,12 +14,14 @@ import pytest
 import torch
 import yaml
 from bursts import write_emogator_tree
+from conftest import Launch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vocalgen import audio
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
+from vocalgen.mel import MEL_16K_EXVO
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.denoiser import preconditioning
 from vocalgen.models.transformer import Conditioning, MelTransformer
@@ -28,6 +30,7 @@ from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjectiv
 from vocalgen.training.classifier import ClassifierConfig
 from vocalgen.training.config import build, load_config
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
+from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Trainer
 
 SMALL_AUTOENCODER = {"latent_dim": 4, "widths": [8, 12], "depths": [1, 1], "expansion": 2}
@@ -148,14 +151,40 @@ def test_conditions_are_dropped_per_sample(corpus: Path, tmp_path: Path) -> None
     assert torch.equal(seen[0].keep, seen[1].keep) and not torch.equal(seen[0].keep, seen[2].keep)
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "classifier", "diffusion", "diffusion_edm", "diffusion_mel"])
+@pytest.mark.parametrize(
+    "name",
+    ["autoencoder", "autoencoder_16k", "classifier", "diffusion", "diffusion_16k", "diffusion_edm", "diffusion_mel"],
+)
 def test_shipped_recipes_are_valid(name: str, root: Path) -> None:
-    kinds = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig}
+    kinds = {"autoencoder": AutoencoderConfig, "autoencoder_16k": AutoencoderConfig, "classifier": ClassifierConfig}
     config: Any = load_config(kinds.get(name, DiffusionConfig), root / "recipes" / "emogator" / f"{name}.yaml")
     assert config.loop.warmup + config.loop.cooldown < config.loop.steps
     if isinstance(config, DiffusionConfig):
         preconditioning(**config.preconditioning.arguments())
         assert config.data.frames % (4 * config.model.patch) == 0
+
+
+def test_16_khz_recipes_train(corpus: Path, tmp_path: Path, root: Path) -> None:
+    """The second front end, all the way to samples."""
+    data = [f"data.manifest={corpus / 'manifest.csv'}", f"data.cache={tmp_path / 'cache'}"]
+    loop = ["loop.steps=2", "loop.batch_size=2", "loop.warmup=1", "loop.cooldown=0", "loop.preview_every=2"]
+    recipes = root / "recipes" / "emogator"
+    first = [*data, *loop, f"loop.run={tmp_path / 'a'}", "model={latent_dim: 4, widths: [8, 8, 8], depths: [1, 1, 1]}"]
+    config: Any = load_config(AutoencoderConfig, recipes / "autoencoder_16k.yaml", first)
+    Trainer(AutoencoderObjective(config), config.loop, config).train()
+    paths = [
+        f"loop.run={tmp_path / 'd'}",
+        f"autoencoder={tmp_path / 'a' / 'export'}",
+        f"latents={tmp_path / 'latents'}",
+    ]
+    second = [*data, *loop, *paths, "model={patch: 2, dim: 16, depth: 1, heads: 2}"]
+    config = load_config(DiffusionConfig, recipes / "diffusion_16k.yaml", second)
+    Trainer(DiffusionObjective(config), config.loop, config).train()
+    assert MelTransformer.from_pretrained(tmp_path / "d" / "export").front_end == MEL_16K_EXVO
+    report = audio.inspect(next((tmp_path / "d" / "samples").glob("*.wav")))
+    assert (report.sample_rate, report.seconds) == (16_000, pytest.approx(1.92))
+    with pytest.raises(VocalgenError, match=r"sample_rate is 24000, mel\.sample_rate 16000"):
+        build(DataConfig, {"manifest": "m", "cache": "c", "frames": 8}, "test").open(MEL_16K_EXVO)
 
 
 def test_training_changes_weights_and_the_average_follows(corpus: Path, tmp_path: Path) -> None:
@@ -327,6 +356,17 @@ def test_recipe_runs_two_steps_and_resumes(kind: str, export: str, corpus: Path,
     assert "going on from step 2" in again.stderr
     assert (tmp_path / "run" / "export" / export).is_file()
     assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").open()] == [1, 2, 3]
+
+
+def test_bfloat16_learns_and_exports_float32(corpus: Path, tmp_path: Path, root: Path, launch: Launch) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(diffusion_values(corpus, tmp_path / "run", 2)))
+    done = launch("--cpu", "--mixed_precision", "bf16", root / "recipes" / "train_diffusion.py", config)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "environment.json").read_text())["mixed_precision"] == "bf16"
+    assert all(0 < json.loads(line)["loss"] < 10 for line in (tmp_path / "run" / "metrics.jsonl").open())
+    tensors = load_file(tmp_path / "run" / "export" / "diffusion_pytorch_model.safetensors").values()
+    assert all(tensor.dtype == torch.float32 for tensor in tensors)
 
 
 def test_dry_run(corpus: Path, tmp_path: Path, root: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from bursts import write_emogator_tree
+from conftest import Launch
 from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan
 
@@ -214,6 +215,23 @@ def test_recipe_runs_two_steps_and_resumes(corpus: Path, tmp_path: Path, root: P
         assert name in names
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").open()] == [1, 2, 3]
     assert load_vocoder(run / "export", MEL_24K).config.mel == MEL_24K.to_dict()
+
+
+def test_two_processes_learn_what_one_does(corpus: Path, tmp_path: Path, root: Path, launch: Launch) -> None:
+    """The same clips in two halves, their gradients averaged; of the losses the mel's alone is a mean over clips."""
+    changes = {"stft_weight": 0.0, "adversarial_start": 100, "weight_norm": False}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(values(corpus, tmp_path / "two", 2, **changes)))
+    launcher = ("--config_file", root / "recipes" / "accelerate" / "multi_cpu.yaml")
+    done = launch(*launcher, root / "recipes" / "train_vocoder.py", config)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "two" / "environment.json").read_text())["processes"] == 2
+    trained(corpus, tmp_path / "one", 2, **changes)
+    two, one = (
+        [json.loads(line)["grad_norm"] for line in (tmp_path / name / "metrics.jsonl").open()]
+        for name in ("two", "one")
+    )
+    assert two == pytest.approx(one, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ class AutoencoderObjective(Objective):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config
-        self.cache = config.data.open()
+        self.cache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
         samples = config.data.frames * config.mel.hop_length
         self.dataset = WaveWindows(self.cache, samples, "crop", config.data.gain_db)

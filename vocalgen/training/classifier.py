@@ -130,7 +130,7 @@ class ClassifierObjective(Objective):
 
     def __init__(self, config: ClassifierConfig) -> None:
         self.config = config
-        self.cache = config.data.open()
+        self.cache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
         self.held_out = self.cache.select(config.validation_split)
         self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel, config.augmentation.stretch)

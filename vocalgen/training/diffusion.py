@@ -89,7 +89,7 @@ class DiffusionObjective(Objective):
 
     def __init__(self, config: DiffusionConfig) -> None:
         self.config = config
-        self.cache: WaveCache = config.data.open()
+        self.cache: WaveCache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
         self._require_labels()
         self.preconditioning = preconditioning(**config.preconditioning.arguments())

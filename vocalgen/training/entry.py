@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
+from vocalgen.mel import MelConfig
 from vocalgen.training.config import load_config
 from vocalgen.training.loop import Objective, Trainer, plain_values
 
@@ -39,8 +40,17 @@ class DataConfig:
     split: str = "train"
     prepare: CacheConfig = field(default_factory=CacheConfig)
 
-    def open(self) -> WaveCache:
-        """The packed clips."""
+    def open(self, mel: MelConfig) -> WaveCache:
+        """The packed clips.
+
+        Raises:
+            VocalgenError: they have another rate than the front end.
+        """
+        if self.prepare.sample_rate != mel.sample_rate:
+            raise VocalgenError(
+                f"data.prepare.sample_rate is {self.prepare.sample_rate}, mel.sample_rate {mel.sample_rate}; "
+                f"give both the same"
+            )
         return WaveCache.of(self.manifest, self.cache, self.prepare)
 
 

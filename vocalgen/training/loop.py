@@ -150,7 +150,8 @@ class Trainer:
 
     def __init__(self, objective: Objective, config: LoopConfig, resolved: Any) -> None:
         self.objective, self.config = objective, config
-        self.accelerator = objective.accelerator = Accelerator()
+        # Said outright, several processes on a CPU find each other however they were launched.
+        self.accelerator = objective.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.run = Path(config.run)
         objective.grad_clip = config.grad_clip
         for name, network in objective.networks.items():

@@ -97,7 +97,7 @@ class VocoderObjective(Objective):
 
     def __init__(self, config: VocoderConfig) -> None:
         self.config = config
-        self.cache = config.data.open()
+        self.cache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
         window = (config.data.frames + 2 * config.context) * config.mel.hop_length
         self.dataset = WaveWindows(self.cache, window, "crop", config.data.gain_db)
