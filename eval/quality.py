@@ -10,7 +10,6 @@ of its emotions are made first, into OUT/clips. Writes report.json, report.md an
 from __future__ import annotations
 
 import argparse
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -25,22 +24,17 @@ from vocalgen.evaluation.quality import Protocol, RoundTrip, evaluate
 from vocalgen.evaluation.report import write_report
 from vocalgen.recognition.clips import ClipSet, generated_clips, real_clips
 from vocalgen.recognition.scorer import Scorer
+from vocalgen.script import reported
 
 TEN = ("Amusement", "Anger", "Awe", "Disgust", "Distress", "Fear", "Pain", "Sadness", "Surprise (Positive)", "Triumph")
 """Emotions of the mel grid, where present."""
 
 
 def main() -> None:
+    """Parse, measure and write."""
     options = _parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
+    with reported("stopped; no report was written"):
         run(options)
-    except VocalgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; no report was written", file=sys.stderr)
-        sys.exit(130)
 
 
 def run(options: argparse.Namespace) -> None:

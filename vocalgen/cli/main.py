@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -16,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vocalgen import __version__
-from vocalgen.errors import VocalgenError
+from vocalgen.script import explain
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,10 @@ app = typer.Typer(name="vocalgen", cls=LazyGroup, add_completion=False)
 
 @app.callback()
 def main(
-    version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version and exit."),
-    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere."),
+    version: bool = typer.Option(False, "--version", is_eager=True, metavar="", help="Print the version and exit."),
+    debug: bool = typer.Option(
+        False, "--debug", metavar="", help="Show the traceback of an error; may stand anywhere."
+    ),
 ) -> None:
     """Make and measure affective vocal bursts: laughs, gasps, cries and sighs, conditioned on emotion."""
 
@@ -113,21 +114,11 @@ def _invoke(args: list[str]) -> int:
 
 def _report(error: BaseException) -> int:
     """Print `error` in one line for a person; the exit code that goes with it."""
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return _fail("interrupted", 130)
-    if isinstance(error, BrokenPipeError):
-        return 141
-    if isinstance(error, VocalgenError):
-        return _fail(str(error), 2)
     if hasattr(error, "format_message"):  # click's usage errors, whose module differs between typer releases
         return _report_usage(error)
-    if isinstance(error, ImportError) and not (error.name or "").startswith("vocalgen"):
-        return _fail(f"a library does not import: {error}; `vocalgen doctor` says how to mend it", 2)
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}; {_advice(error)}", 2)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _fail(f"out of memory: {error}; ask for fewer clips at a time", 2)
+    explained = explain(KeyboardInterrupt() if isinstance(error, typer.Abort) else error)
+    if explained is not None:
+        return _fail(*explained)
     return _fail(f"this is a bug in vocalgen: {type(error).__name__}: {error} (--debug shows the traceback)", 1)
 
 
@@ -139,16 +130,9 @@ def _report_usage(error: Any) -> int:
     return _fail(f"{error.format_message().rstrip('.')}; see {path} --help", 2)
 
 
-def _advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "free some space or choose another place"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "check the permissions or choose another place"
-    return "check the path (--debug shows more)" if error.errno else "`vocalgen doctor` checks the installation"
-
-
 def _fail(message: str, code: int) -> int:
-    typer.secho(f"error: {' '.join(message.split())}", fg=typer.colors.RED, err=True)
+    if message:
+        typer.secho(f"error: {' '.join(message.split())}", fg=typer.colors.RED, err=True)
     return code
 
 

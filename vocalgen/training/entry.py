@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
+from vocalgen.script import reported
 from vocalgen.training.config import load_config
 from vocalgen.training.loop import Objective, Trainer, plain_values
 
@@ -65,8 +64,7 @@ def main(
         "--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch"
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
+    with reported("stopped; repeat the command to go on from the last save"):
         config = load_config(config_class, options.config, options.overrides)
         try:
             objective = objective_class(config)
@@ -76,16 +74,6 @@ def main(
             _describe(config, objective)
         else:
             Trainer(objective, config.loop, config).train()
-    except VocalgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or ' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; repeat the command to go on from the last save", file=sys.stderr)
-        sys.exit(130)
 
 
 def _describe(config: Any, objective: Objective) -> None:

@@ -1,0 +1,39 @@
+"""Errors as the scripts in recipes and eval show them."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from vocalgen.errors import VocalgenError
+from vocalgen.script import explain, reported
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (VocalgenError("no manifest\nhere; make one"), 2, "error: no manifest here; make one\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.wav"),
+            2,
+            "error: a.wav: No space left on device; free some space or choose another place\n",
+        ),
+        (MemoryError("8 GB"), 2, "error: out of memory: 8 GB; ask for fewer clips at a time\n"),
+        (KeyboardInterrupt(), 130, "stopped; nothing was written\n"),
+        (BrokenPipeError(), 141, ""),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_errors_are_one_line(error: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped, reported("stopped; nothing was written"):
+        raise error
+    assert stopped.value.code == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), reported("stopped"):
+        _ = 1 / 0
+    assert explain(ZeroDivisionError()) is None
+    assert explain(ModuleNotFoundError("No module named 'vocalgen.x'", name="vocalgen.x")) is None

@@ -1,0 +1,69 @@
+"""What every command line does with errors: one line for people, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vocalgen.errors import VocalgenError
+
+
+@contextmanager
+def reported(interrupted: str) -> Iterator[None]:
+    """Run a script's body: its log goes to stderr, and so does an error a person can mend, before the script exits.
+
+    A bug keeps its traceback. Exit codes are those of `explain`.
+
+    Args:
+        interrupted: what to say on Ctrl-C.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        message, code = explained
+        if message:
+            print(f"error: {message}", file=sys.stderr)
+        sys.exit(code)
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """One line about an error and the exit code that goes with it; None for a bug.
+
+    Exit codes: 2 something the user can mend; 130 Ctrl-C; 141 the reader of a pipe has left, which needs no words.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, BrokenPipeError):
+        return "", 141
+    if isinstance(error, VocalgenError):
+        return _line(error), 2
+    if isinstance(error, ImportError) and not (error.name or "").startswith("vocalgen"):
+        return f"a library does not import: {_line(error)}; `vocalgen doctor` says how to mend it", 2
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or _line(error)}; {_advice(error)}", 2
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"out of memory: {_line(error)}; ask for fewer clips at a time", 2
+    return None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space or choose another place"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "check the permissions or choose another place"
+    return "check the path" if error.errno else "`vocalgen doctor` checks the installation"
