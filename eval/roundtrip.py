@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,13 +18,13 @@ import torch
 
 from vocalgen.atomic import atomic_write_text
 from vocalgen.data import CacheConfig, WaveCache
-from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
 from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
+from vocalgen.script import reported
 
 ALIGN = 16
 """Clips are cut to a multiple of this many frames, so that every model takes them whole."""
@@ -35,16 +33,10 @@ Render = Callable[[np.ndarray], np.ndarray]
 
 
 def main() -> None:
+    """Parse, measure and write."""
     options = _parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    try:
+    with reported("stopped; no report was written"):
         run(options)
-    except VocalgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; no report was written", file=sys.stderr)
-        sys.exit(130)
 
 
 @torch.no_grad()
@@ -70,8 +62,7 @@ def run(options: argparse.Namespace) -> None:
     if options.autoencoder is not None:
         encode = _autoencoder(options.autoencoder, mel)
         results["autoencoder (mel only)"] = mel_round_trip([analyse(wave) for wave in waves], speakers, encode)
-        for name, render in list(systems.items()):
-            systems[f"autoencoder + {name}"] = lambda m, render=render: render(encode(m))
+        systems |= {f"autoencoder + {name}": _after(encode, render) for name, render in systems.items()}
     results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate, mel.hop_length)
     report = {
         "n": len(waves),
@@ -98,6 +89,10 @@ def held_out(cache: WaveCache, splits: list[str], count: int, shortest: int, see
 def cut(wave: np.ndarray, multiple: int) -> np.ndarray:
     """Whole multiples of `multiple` samples from the start."""
     return wave[: len(wave) // multiple * multiple]
+
+
+def _after(encode: Render, render: Render) -> Render:
+    return lambda m: render(encode(m))
 
 
 def _vocoder(path: str, mel: MelConfig) -> Render:
