@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.recognition.scorer import Scorer
+from vocalgen.script import reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.training.config import build
 
@@ -41,23 +41,29 @@ KEPT = ("README.md", "figures")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
     options = _parser().parse_args(arguments)
-    try:
+    with reported("stopped; nothing was written"):
         save(options.make(options), options.out)
-    except VocalgenError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     """The parts as one pipeline."""
-    pairs = [item.partition("=") for item in options.sampling]
-    changes = {key: yaml.safe_load(value) for key, _, value in pairs}
-    build(Sampling, changes, "sampling")
+    changes = sampler_defaults(options.sampling)
     transformer = load_part(Path(options.transformer), "MelTransformer")
     mel = transformer.front_end.to_dict()
     autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else MelFrames(mel)
     vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(mel)
     return VocalBurstPipeline(transformer, autoencoder, vocoder, changes)
+
+
+def sampler_defaults(items: Sequence[str]) -> dict[str, Any]:
+    """`key=value` items as fields of `Sampling`, checked."""
+    pairs = [item.partition("=") for item in items]
+    try:
+        changes = {key: yaml.safe_load(value) for key, _, value in pairs}
+    except yaml.YAMLError as error:
+        raise VocalgenError(f"sampling {' '.join(items)}: not key=value with a plain value") from error
+    build(Sampling, changes, "sampling")
+    return changes
 
 
 def make_classifier(options: argparse.Namespace) -> MelClassifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,4 +102,48 @@ def test_missing_weights_are_never_drawn_at_random(
     said = capsys.readouterr().err
     assert said.startswith(f"error: {damaged}: the weights belong to another network: 1 tensors differ")
     assert said.count("\n") == 1
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_truncated_part_leaves_the_old_checkpoint(
+    parts: Path, tmp_path: Path, export: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made"
+    export(*pipeline_arguments(parts, out))
+    (tmp_path / SUMS_FILE).write_text("as before")
+    before = {path: file_sha256(path) for path in tmp_path.rglob("*") if path.is_file()}
+    damaged = shutil.copytree(parts / "autoencoder", tmp_path / "damaged")
+    weights = next(damaged.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-50])
+    with pytest.raises(SystemExit) as stopped:
+        export(*pipeline_arguments(parts, out), "--autoencoder", damaged)
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {weights} is damaged") and said.count("\n") == 1
+    shutil.rmtree(damaged)
+    assert {path: file_sha256(path) for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("steps=0", "steps must lie between 1 and 1000"),
+        ("stps=4", "did you mean 'steps'"),
+        ("steps", "expected int"),
+        ("steps=[", "not key=value"),
+    ],
+)
+def test_bad_settings_are_one_line(
+    setting: str,
+    words: str,
+    parts: Path,
+    tmp_path: Path,
+    export: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        export(*pipeline_arguments(parts, tmp_path / "made"), setting)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert said.startswith("error: ") and words in said and said.count("\n") == 1
     assert not (tmp_path / "made").exists()
