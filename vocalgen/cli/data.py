@@ -7,9 +7,10 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from vocalgen.errors import VocalgenError
 
@@ -20,16 +21,26 @@ if TYPE_CHECKING:
     from vocalgen.corpora.stats import CorpusStats
     from vocalgen.corpora.verify import VerificationReport
 
-data_app = typer.Typer(help="Prepare, verify and describe a corpus.", no_args_is_help=True, add_completion=False)
+
+class _InOrder(TyperGroup):
+    """Lists what comes first in the work first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return ["prepare", "stats"]
+
+
+data_app = typer.Typer(
+    cls=_InOrder, help="Prepare, verify and describe a corpus.", no_args_is_help=True, add_completion=False
+)
 prepare_app = typer.Typer(help="Make a manifest of a corpus and verify its clips.", no_args_is_help=True)
 data_app.add_typer(prepare_app, name="prepare")
 
-OutOption = Annotated[Path, typer.Option("--out", "-o", help="Manifest (CSV) to write.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Manifest (CSV) to write.")]
 VerifyOption = Annotated[
     bool,
-    typer.Option("--verify/--no-verify", help="Decode every clip once: durations, and flags of bad clips."),
+    typer.Option("--verify/--no-verify", metavar="", help="Decode every clip once: durations, and flags of bad clips."),
 ]
-ProcessesOption = Annotated[int, typer.Option(min=1, help="How many clips to decode at once.")]
+ProcessesOption = Annotated[int, typer.Option(min=1, metavar="N", help="How many clips to decode at once.")]
 
 _SHOWN = 20
 _PROCESSES = min(8, os.cpu_count() or 1)
@@ -57,10 +68,16 @@ def prepare_folder(
     out: OutOption,
     vocabulary: Annotated[
         str | None,
-        typer.Option(help="hume-10, prosody-9, sonata-25 or emogator-30; default: the names that occur."),
+        typer.Option(
+            metavar="NAME", help="hume-10, prosody-9, sonata-25 or emogator-30; default: the names that occur."
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="Put every clip into train, validation or test.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the draw by speaker when the table has no split.")] = 0,
+    split: Annotated[
+        str | None, typer.Option(metavar="SPLIT", help="Put every clip into train, validation or test.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of the draw by speaker when the table has no split.")
+    ] = 0,
     verify: VerifyOption = True,
     processes: ProcessesOption = _PROCESSES,
 ) -> None:
@@ -75,7 +92,7 @@ def prepare_folder(
 @data_app.command("stats")
 def stats(
     manifest: Annotated[Path, typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`.")],
-    figure: Annotated[Path | None, typer.Option(help="Also draw a picture (.png, .svg, .pdf).")] = None,
+    figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a picture (.png, .svg, .pdf).")] = None,
 ) -> None:
     """Clips, speakers and seconds per split and emotion."""
     from rich.console import Console

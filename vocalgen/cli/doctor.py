@@ -13,7 +13,7 @@ _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer
 
 
 def doctor(
-    as_json: bool = typer.Option(False, "--json", help="Print a JSON object instead of the table."),
+    as_json: bool = typer.Option(False, "--json", metavar="", help="Print a JSON object instead of the table."),
 ) -> None:
     """Check versions, audio codecs, device, shipped checkpoints and disk; exit code 2 if one is broken."""
     rows = examine()

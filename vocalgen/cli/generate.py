@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocalgen.cli import outputs
-from vocalgen.cli.sample import (
+from vocalgen.cli.options import (
     CheckpointOption,
     DeviceOption,
     DurationOption,
@@ -30,16 +30,18 @@ if TYPE_CHECKING:
 
 
 def generate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to fill, one sub-folder an emotion.")],
-    per_emotion: Annotated[int, typer.Option("--per-emotion", "-n", help="Clips of each emotion.")] = 100,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder to fill, one sub-folder an emotion.")
+    ],
+    per_emotion: Annotated[int, typer.Option("--per-emotion", "-n", metavar="N", help="Clips of each emotion.")] = 100,
     emotions: Annotated[
         list[str] | None,
-        typer.Option("--emotions", "-e", help="Names, comma-separated; may be repeated; default: all."),
+        typer.Option("--emotions", "-e", metavar="NAMES", help="Comma-separated; may be repeated; default: all."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Clip i of emotion k of K has the seed SEED + i K + k.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Clip i of emotion k of K has the seed N + i K + k.")] = 0,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Clips between two writes; more lose more in a kill. The clips are the same."),
+        typer.Option(metavar="N", help="Clips between two writes; a kill loses at most these. The clips are the same."),
     ] = None,
     format: FormatOption = None,
     steps: StepsOption = None,
@@ -52,8 +54,8 @@ def generate(
 ) -> None:
     """Make a balanced set of clips for evaluation: a folder an emotion, and manifest.jsonl.
 
-    The same command resumes a run that was stopped. Several processes share the work under
-    `accelerate launch -m vocalgen generate ...`; the clips stay the same.
+    The same command resumes a run that was stopped. `accelerate launch -m vocalgen generate ...` shares the work among
+    several processes; the clips stay the same.
     """
     from vocalgen.generation.batch import Recipe, Run, plan, prepare
     from vocalgen.generation.checkpoint import checkpoint_sha256, read_sampling, read_vocabulary
@@ -76,10 +78,10 @@ def generate(
 
     state = _launched(device)
     rank, world = (state.process_index, state.num_processes) if state else (0, 1)
-    with state.main_process_first() if state else nullcontext():
-        prepare(out, recipe, first=rank == 0)
     synthesis = outputs.load(folder, device or (str(state.device) if state else None))
     require_duration(duration, synthesis.seconds)
+    with state.main_process_first() if state else nullcontext():
+        prepare(out, recipe, first=rank == 0)  # last: a folder it has marked takes no other settings
     _fill(Run(synthesis, recipe, out, jobs, rank, world, batch_size or 0), state)
 
 

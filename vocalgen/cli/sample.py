@@ -11,26 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.options import (
+    CheckpointOption,
+    DeviceOption,
+    DurationOption,
+    FormatOption,
+    GuidanceOption,
+    NoTrimOption,
+    SolverOption,
+    StepsOption,
+)
 from vocalgen.emotions import Condition, parse_condition
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
-
-StepsOption = Annotated[int | None, typer.Option(help="Noise levels; default: the checkpoint's.")]
-GuidanceOption = Annotated[
-    float | None, typer.Option(help="Classifier-free guidance, 1 is none; default: the checkpoint's.")
-]
-SolverOption = Annotated[str | None, typer.Option(help="dpm++ or heun; default: the checkpoint's.")]
-DurationOption = Annotated[
-    float | None, typer.Option(help="Seconds the burst should last; default: the model decides.")
-]
-NoTrimOption = Annotated[bool, typer.Option("--no-trim", help="Keep the silence around the burst.")]
-CheckpointOption = Annotated[
-    str | None, typer.Option(help="Shipped name, local folder or hub id; default: the shipped model.")
-]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1...; default: a GPU if there is one.")]
-FormatOption = Annotated[str | None, typer.Option(help="wav (default), flac, mp3, ogg or opus.")]
 
 
 @dataclass(frozen=True)
@@ -45,12 +40,18 @@ class Job:
 def sample(
     emotion: Annotated[
         list[str],
-        typer.Option("--emotion", "-e", help='A name or a mixture such as "awe=0.7,fear=0.3"; may be repeated.'),
+        typer.Option(
+            "--emotion",
+            "-e",
+            metavar="EMOTION",
+            help='A name or a mixture such as "awe=0.7,fear=0.3"; may be repeated.',
+        ),
     ],
-    number: Annotated[int, typer.Option("--number", "-n", help="Clips of each emotion.")] = 1,
-    seed: Annotated[int, typer.Option(help="Clip i of an emotion uses seed + i.")] = 0,
+    number: Annotated[int, typer.Option("--number", "-n", metavar="N", help="Clips of each emotion.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the first clip of each emotion; later ones count up.")] = 0,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for EMOTION-SEED.wav, or a file for a single clip.")
+        Path,
+        typer.Option("--out", "-o", metavar="PATH", help="Folder for EMOTION-SEED.wav, or a file for a single clip."),
     ] = Path("."),
     format: FormatOption = None,
     steps: StepsOption = None,
@@ -60,7 +61,9 @@ def sample(
     no_trim: NoTrimOption = False,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
-    plot: Annotated[bool, typer.Option("--plot", help="Also draw each clip's log-mel (PNG beside it).")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", metavar="", help="Also draw each clip's log-mel (PNG beside it).")
+    ] = False,
 ) -> None:
     """Make clips for an emotion or a mixture and write them.
 
