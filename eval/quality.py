@@ -19,9 +19,10 @@ import torch
 
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation.figures import mel_grid, quality_bars, require_matplotlib
+from vocalgen.evaluation.figures import mel_grid, quality_bars
 from vocalgen.evaluation.quality import Protocol, RoundTrip, evaluate
 from vocalgen.evaluation.report import write_report
+from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import ClipSet, generated_clips, real_clips
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import reported

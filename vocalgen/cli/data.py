@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from vocalgen.errors import VocalgenError
+from vocalgen.pictures import require_picture
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,6 +101,8 @@ def stats(
     from vocalgen.corpora.manifest import Manifest
     from vocalgen.corpora.stats import describe, draw
 
+    if figure is not None:
+        require_picture(figure)
     loaded, console = Manifest.load(manifest), Console()
     _print_stats(describe(loaded), console)
     if figure is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +37,6 @@ def require_folder(folder: Path) -> None:
         raise VocalgenError(
             f"cannot write into {folder}: {error.strerror or error}; choose another place or free some space"
         ) from error
-
-
-def require_matplotlib() -> None:
-    """Raise VocalgenError unless matplotlib is installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise VocalgenError("--plot needs matplotlib; install it with: pip install 'vocalgen[train]'")
 
 
 def find_folder(checkpoint: str | None) -> Path:

@@ -23,6 +23,7 @@ from vocalgen.cli.options import (
 )
 from vocalgen.emotions import Condition, parse_condition
 from vocalgen.errors import VocalgenError
+from vocalgen.pictures import require_matplotlib
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -80,7 +81,7 @@ def sample(
     require_duration(duration)
     sampling({}, **changes)
     if plot:
-        outputs.require_matplotlib()
+        require_matplotlib()
     target = _target(out, format)
     if target.file and (number > 1 or len(emotion) > 1):
         raise VocalgenError(f"--out {out} is a file, but there are several clips; give a folder")

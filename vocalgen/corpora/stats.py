@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vocalgen.atomic import atomic_path
 from vocalgen.corpora.manifest import FLAGS, SPLITS, Clip, Manifest
-from vocalgen.errors import VocalgenError
+from vocalgen.pictures import new_figure, require_picture, save_figure
 
 COLOURS = {"train": "#0072B2", "validation": "#E69F00", "test": "#009E73"}
 """One colour per split, distinct for colour-blind readers (Okabe and Ito 2008)."""
@@ -93,20 +91,15 @@ def strongest(clip: Clip, emotions: tuple[str, ...]) -> list[str]:
     return [name for name, value in zip(emotions, clip.intensities, strict=True) if value == top > 0.0]
 
 
-def draw(manifest: Manifest, path: str | os.PathLike[str]) -> None:
+def draw(manifest: Manifest, path: str | Path) -> None:
     """Write a picture: clips per emotion and split, clip durations, flags per split.
 
     Raises:
         VocalgenError: matplotlib is missing, the suffix is no picture format, or the file cannot be written.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise VocalgenError("figures need matplotlib; install it with: pip install 'vocalgen[train]'") from error
+    require_picture(path)
     stats = describe(manifest)
-    figure = Figure(figsize=(11.0, max(4.5, 1.6 + 0.22 * len(stats.emotions))), layout="constrained")
-    if Path(path).suffix.lstrip(".").lower() not in figure.canvas.get_supported_filetypes():
-        raise VocalgenError(f"cannot draw {path}: unknown picture format; use .png, .svg or .pdf")
+    figure = new_figure(11.0, max(4.5, 1.6 + 0.22 * len(stats.emotions)), layout="constrained")
     panels: Any = figure.subfigures(1, 2, width_ratios=(3, 2))
     _draw_emotions(panels[0].subplots(), stats)
     upper, lower = panels[1].subplots(2, 1)
@@ -117,8 +110,7 @@ def draw(manifest: Manifest, path: str | os.PathLike[str]) -> None:
         f"{total.clips:,} usable clips, {total.speakers:,} speakers, {total.seconds / 3600:.2f} h"
         f" ({stats.excluded:,} clips left out)"
     )
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(figure, path)
 
 
 def _draw_emotions(axes: Any, stats: CorpusStats) -> None:

@@ -1,4 +1,4 @@
-"""Pictures for reports and model cards; matplotlib is needed (`pip install 'vocalgen[train]'`)."""
+"""Pictures for reports and model cards."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen.atomic import atomic_path
 from vocalgen.errors import VocalgenError
+from vocalgen.pictures import new_figure, save_figure
 
 Mel = NDArray[np.float32]
 
@@ -38,12 +38,12 @@ def mel_grid(
     emotions = [name for name, mels in generated.items() if len(mels) and len(real.get(name, ()))]
     if not emotions:
         raise VocalgenError("no emotion has both generated and real clips to draw")
-    plt = _pyplot()
     everything = [mel for mels in (*generated.values(), *real.values()) for mel in mels[:columns]]
     low, high = np.quantile(np.concatenate([mel.ravel() for mel in everything]), [0.05, 0.999])
     width = max(mel.shape[1] for mel in everything)
     height = 1.05 * len(emotions) + 0.6
-    figure, axes = plt.subplots(len(emotions), 2 * columns, figsize=(1.7 * 2 * columns, height), squeeze=False)
+    figure = new_figure(1.7 * 2 * columns, height)
+    axes = figure.subplots(len(emotions), 2 * columns, squeeze=False)
     for row, emotion in enumerate(emotions):
         for side, (kind, mels) in enumerate((("generated", generated[emotion]), ("real", real[emotion]))):
             for column in range(columns):
@@ -63,7 +63,7 @@ def mel_grid(
     note = f"log-mel, {width / frame_rate:.1f} s wide; one scale for all pictures"
     figure.supxlabel(note, fontsize=8, color=GREY, y=0.06 / height)
     figure.subplots_adjust(left=0.14, right=0.995, top=1 - 0.3 / height, bottom=0.28 / height, wspace=0.05, hspace=0.08)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def loss_curves(run: str | Path, path: str | Path, keys: Sequence[str] | None = None) -> None:
@@ -83,10 +83,10 @@ def loss_curves(run: str | Path, path: str | Path, keys: Sequence[str] | None = 
         chosen = [key for key in keys if key in found]
     if not chosen:
         raise VocalgenError(f"{run}: metrics.jsonl holds none of {', '.join(keys or ('any loss',))}")
-    plt = _pyplot()
     columns = min(len(chosen), 3)
     rows = -(-len(chosen) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3.4 * columns, 2.4 * rows), squeeze=False)
+    figure = new_figure(3.4 * columns, 2.4 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False)
     for place, axis in enumerate(axes.ravel()):
         if place >= len(chosen):
             axis.set_visible(False)
@@ -102,18 +102,16 @@ def loss_curves(run: str | Path, path: str | Path, keys: Sequence[str] | None = 
         if place >= len(chosen) - columns:
             axis.set_xlabel("step", fontsize=8, color=GREY)
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def quality_bars(report: dict[str, Any], path: str | Path) -> None:
     """Two panels from `quality.evaluate`: distance / floor and accuracy by emotion, worst ratio on top."""
-    plt = _pyplot()
     entries = report["rows"][report["system"]]["emotions"]
     names = sorted(entries, key=lambda name: entries[name]["ratio"])
     place = np.arange(len(names))
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(8.5, 0.24 * len(names) + 1.1), sharey=True, gridspec_kw={"width_ratios": [1, 1]}
-    )
+    figure = new_figure(8.5, 0.24 * len(names) + 1.1)
+    left, right = figure.subplots(1, 2, sharey=True)
     left.barh(place, [entries[name]["ratio"] for name in names], color=SERIES[0], height=0.65)
     left.axvline(1.0, color=INK, linewidth=1)
     left.set_title("Fréchet distance / floor (line: real clips)", loc="left", fontsize=9, color=INK)
@@ -133,7 +131,7 @@ def quality_bars(report: dict[str, Any], path: str | Path) -> None:
         axis.tick_params(axis="x", labelsize=7, colors=GREY)
         axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def read_metrics(run: str | Path) -> list[dict[str, float]]:
@@ -155,26 +153,3 @@ def read_metrics(run: str | Path) -> list[dict[str, float]]:
     if not merged:
         raise VocalgenError(f"{file} is empty; the run has not logged yet")
     return [merged[step] for step in sorted(merged)]
-
-
-def require_matplotlib() -> None:
-    """Raise VocalgenError unless pictures can be drawn."""
-    _pyplot()
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise VocalgenError("pictures need matplotlib; install it with pip install 'vocalgen[train]'") from error
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _save(figure: Any, path: str | Path) -> None:
-    suffix = Path(path).suffix.lstrip(".") or "png"
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=suffix, dpi=110, facecolor="white")
-    _pyplot().close(figure)

@@ -8,21 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vocalgen.atomic import atomic_path
 from vocalgen.mel import LogMel, MelConfig
+from vocalgen.pictures import new_figure, save_figure
 
 
 def draw_mel(wave: NDArray[np.float32], config: MelConfig, path: Path, title: str = "") -> None:
-    """Draw the log-mel of a wave (samples,) to `path` (.png, .svg, .pdf); needs matplotlib.
+    """Draw the log-mel of a wave (samples,) to `path` (.png, .svg, .pdf).
 
     Raises:
-        VocalgenError: the wave is shorter than a window, or the file cannot be written.
+        VocalgenError: matplotlib is missing, the wave is shorter than a window, or the file cannot be written.
     """
-    from matplotlib.figure import Figure
-
     mel = LogMel(config)(torch.from_numpy(wave)[None])[0].numpy()
     seconds = len(wave) / config.sample_rate
-    figure = Figure(figsize=(1.5 + 4 * max(seconds, 0.4), 3), layout="constrained")
+    figure = new_figure(1.5 + 4 * max(seconds, 0.4), 3, layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(
         mel,
@@ -35,5 +33,4 @@ def draw_mel(wave: NDArray[np.float32], config: MelConfig, path: Path, title: st
     )
     axes.set(xlabel="seconds", ylabel="mel band", title=title)
     figure.colorbar(image, label="ln amplitude")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    save_figure(figure, path)
