@@ -213,7 +213,7 @@ def check_threads() -> Iterator[Check]:
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
-    detail = f"{cores} cores" + (f", OMP_NUM_THREADS={limit}" if limit else "")
+    detail = f"{cores} core{'s' * (cores != 1)}" + (f", OMP_NUM_THREADS={limit}" if limit else "")
     torch, _ = _import("torch")
     if torch is None:
         yield Check("threads", "ok", detail)
@@ -255,7 +255,7 @@ def _check_weights(name: str, path: Path, expected: dict[Path, str]) -> Check:
     except Exception as error:
         return Check(name, "fail", f"{path} cannot be read: {_one_line(error)}", _REINSTALL)
     promised = expected.get(path.resolve())
-    detail = f"{count} tensors, {path.stat().st_size / 1e6:.1f} MB, sha256 {digest}"
+    detail = f"{count} tensor{'s' * (count != 1)}, {path.stat().st_size / 1e6:.1f} MB, sha256 {digest}"
     if promised is not None and promised != digest:
         return Check(name, "fail", f"{detail}, but {shipped.SUMS_FILE} says {promised}", _REINSTALL)
     if expected and promised is None:

@@ -29,6 +29,8 @@ def require_folder(folder: Path) -> None:
     Raises:
         VocalgenError: it cannot be made or written to.
     """
+    if folder.is_file():
+        raise VocalgenError(f"cannot write into {folder}: it is a file; choose a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:

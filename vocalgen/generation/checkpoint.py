@@ -30,7 +30,8 @@ def resolve_checkpoint(name: str | Path | None = None) -> str:
     owner, separator, model = chosen.partition("/")
     if separator and owner and model and "/" not in model and not chosen.startswith((".", "~")):
         return chosen
-    listed = ", ".join(shipped) or "none in this copy"
+    generators = [name for name, folder in shipped.items() if (folder / "model_index.json").is_file()]
+    listed = ", ".join(generators) or "none in this copy"
     raise VocalgenError(f"no checkpoint {chosen!r}: not a folder, not owner/name on the hub; shipped models: {listed}")
 
 
@@ -70,9 +71,9 @@ def _read(path: Path, folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise VocalgenError(
-            f"{folder} is not a vocalgen checkpoint: cannot read {path.relative_to(folder)} ({error}); "
-            f"choose a folder written by save_pretrained"
+            f"{folder} is not a vocalgen checkpoint for making clips: cannot read {path.relative_to(folder)} ({reason})"
         ) from error
     if not isinstance(values, dict):
         raise VocalgenError(f"{folder} is not a vocalgen checkpoint: {path.relative_to(folder)} is no object")

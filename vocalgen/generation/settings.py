@@ -84,4 +84,5 @@ def require_duration(duration: float | None, longest: float = math.inf) -> None:
 def require_seeds(first: int, count: int = 1) -> None:
     """Raise VocalgenError unless seeds `first` to `first + count - 1` lie between 0 and 2^63 - 1."""
     if not 0 <= first <= 2**63 - count:
-        raise VocalgenError(f"seeds must lie between 0 and 2^63 - 1, got {first} and {count} from there")
+        last = f" to {first + count - 1}" if count > 1 else ""
+        raise VocalgenError(f"seeds must lie between 0 and 2^63 - 1, got {first}{last}")
