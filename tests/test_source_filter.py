@@ -13,7 +13,7 @@ from torch import Tensor
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_vocoder
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel, MelConfig
-from vocalgen.models.griffin_lim import GriffinLim, griffin_lim
+from vocalgen.models.griffin_lim import GriffinLim, griffin_lim, stft
 from vocalgen.models.source_filter import Source, SourceFilterVocoder, pulse_train
 from vocalgen.models.vocoder import vocode
 from vocalgen.pitch import track_pitch
@@ -63,6 +63,22 @@ def test_untrained_with_the_true_pitch_it_beats_griffin_lim(wave: Tensor) -> Non
     assert voiced.sum() > 10
     assert error(output) < 0.7 * error(baseline)
     assert float((LogMel()(output) - mel).abs().mean()) < 0.4
+
+
+def test_noise_keeps_the_fluctuation_of_noise() -> None:
+    """Between the bins of a wide mel band Griffin-Lim's noise is smoother than noise is."""
+    wave = 0.1 * torch.randn(1, 64 * HOP)
+    mel = LogMel()(wave)
+    source = Source(torch.full((1, 64), 200.0), torch.zeros(1, 64), torch.zeros(1), torch.randn(1, 64 * HOP))
+    with torch.no_grad():
+        output, _ = tiny()(mel.transpose(1, 2), source)
+
+    def roughness(candidate: Tensor) -> float:
+        return float(stft(candidate, MEL_24K).abs().log()[0, 256:].diff(dim=0).abs().mean())
+
+    baseline = roughness(griffin_lim(mel))
+    assert baseline < 0.7 * roughness(wave)
+    assert roughness(output) > baseline + 0.4 * (roughness(wave) - baseline)
 
 
 def test_clips_do_not_depend_on_their_batch(wave: Tensor) -> None:

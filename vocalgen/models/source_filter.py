@@ -29,6 +29,9 @@ SMOOTH_SHARE = 0.2
 SMALLEST = 1e-4
 """Least amplitude of an STFT bin before its logarithm."""
 
+MAIN_LOBE = 3.0
+"""Bins over which a Hann window makes the amplitudes of noise much alike."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -71,7 +74,7 @@ class SourceFilterVocoder(ModelMixin, ConfigMixin):
         f_min: float = 60.0,
         f_max: float = 1500.0,
         bins_per_octave: int = 20,
-        n_iter: int = 2,
+        n_iter: int = 6,
         momentum: float = 0.99,
         mel_mean: float = -6.0,
         mel_std: float = 2.5,
@@ -125,6 +128,9 @@ class SourceFilterVocoder(ModelMixin, ConfigMixin):
         noise = stft(source.noise, mel)
         share = (voicing + torch.logit(source.periodicity.clamp(0.02, 0.98)).unsqueeze(1)).sigmoid()
         rotation = unit(share * pulses + (1 - share) * noise)
+        level = math.sqrt(3 / 8 * mel.n_fft * math.log(2))  # median amplitude of noise under a Hann window
+        fluctuation = (noise.abs() / level).clamp(0.05, 3.0)
+        amplitude = amplitude * fluctuation ** ((1 - share) * _unresolved(mel).to(log_mel.device))
         rotation = consistent_phase(amplitude, rotation, mel, self.config.n_iter, self.config.momentum)
         return istft(amplitude * rotation, mel)
 
@@ -179,6 +185,18 @@ def _envelope(log_mel: Tensor, config: MelConfig) -> Tensor:
     """(B, n_mels, L) log-mel -> (B, n_fft // 2 + 1, L) amplitudes to be corrected."""
     smooth = _smooth_inverse(config).to(log_mel.device) @ log_mel.exp()
     return torch.maximum(linear_amplitude(log_mel, config), SMOOTH_SHARE * smooth).clamp(min=SMALLEST)
+
+
+@lru_cache(maxsize=4)
+def _unresolved(config: MelConfig) -> Tensor:
+    """How much of the noise's own fluctuation a bin keeps, (n_fft // 2 + 1, 1) in [0, 1).
+
+    A mel band as narrow as the main lobe says how loud its noise is at every bin; the wider it is, the less.
+    """
+    filterbank = mel_filterbank(config)
+    widths = (filterbank > 0).sum(1).float()
+    bins = (filterbank.T @ widths / filterbank.sum(0).clamp(min=1e-9)).clamp(min=MAIN_LOBE)
+    return (1 - MAIN_LOBE / bins).sqrt().unsqueeze(1)
 
 
 @lru_cache(maxsize=4)

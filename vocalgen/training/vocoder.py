@@ -41,7 +41,7 @@ class SourceFilterModel:
     dim: int = 256
     depth: int = 5
     pitch_depth: int = 2
-    n_iter: int = 2
+    n_iter: int = 6
 
 
 @dataclass(frozen=True)
