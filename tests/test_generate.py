@@ -304,7 +304,7 @@ def test_bad_arguments(
 ) -> None:
     code, _, err = command(capsys, "--out", tmp_path / "g", "--checkpoint", debug_checkpoint, *arguments)
     assert code == 2 and words in err and err.startswith("error: ") and err.count("\n") == 1
-    assert not list(tmp_path.rglob("*.wav")) and not (tmp_path / "g" / MANIFEST).exists()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # the folder takes other settings
 
 
 def test_two_processes_make_the_same_clips(

@@ -54,8 +54,9 @@ def generate(
 ) -> None:
     """Make a balanced set of clips for evaluation: a folder an emotion, and manifest.jsonl.
 
-    The same command resumes a run that was stopped. `accelerate launch -m vocalgen generate ...` shares the work among
-    several processes; the clips stay the same.
+    The same command resumes a run that was stopped.
+
+    Several processes share the work, and make the same clips: accelerate launch -m vocalgen generate ...
     """
     from vocalgen.generation.batch import Recipe, Run, plan, prepare
     from vocalgen.generation.checkpoint import checkpoint_sha256, read_sampling, read_vocabulary
