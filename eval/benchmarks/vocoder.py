@@ -1,9 +1,10 @@
 """How fast vocoders turn mels into waves, beside Griffin-Lim with 32 iterations, in turns in the same run.
 
-python eval/benchmarks/vocoder.py [light v1 v2 DIR ...] [--repeats 7] [--seconds 2] [--batch 8] [--threads N]
+python eval/benchmarks/vocoder.py [source-filter light v1 v2 DIR ...]
+    [--repeats 7] [--seconds 2] [--batch 8] [--threads N]
 
-A size by name has random weights: speed does not depend on them. Prints medians over the repeats: milliseconds a batch,
-x real time with its range, and speed over Griffin-Lim's in the same repeat.
+A kind or size by name has random weights: speed does not depend on them. Prints medians over the repeats: milliseconds
+a batch, x real time with its range, and speed over Griffin-Lim's in the same repeat.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from vocalgen.generation.loading import load_vocoder
 from vocalgen.mel import MEL_24K, LogMel
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.hifigan import SIZES, hifigan_generator
+from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.models.vocoder import vocode
 
 BASELINE = "Griffin-Lim, 32 iterations"
@@ -29,7 +31,8 @@ BASELINE = "Griffin-Lim, 32 iterations"
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vocoders", nargs="*", default=["light"], help="sizes (light, v1, v2) or exported vocoders")
+    kinds = "source-filter, a size of HiFi-GAN (light, v1, v2), or an exported vocoder"
+    parser.add_argument("vocoders", nargs="*", default=["source-filter", "light"], help=kinds)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a clip")
     parser.add_argument("--batch", type=int, default=8, help="clips at a time")
@@ -53,8 +56,11 @@ def main() -> None:
 
 
 def system(name: str) -> Callable[[Tensor], Tensor]:
-    """Log-mels to waves by a size with random weights or by an exported vocoder."""
-    vocoder = hifigan_generator(MEL_24K, SIZES[name]).eval() if name in SIZES else load_vocoder(name, MEL_24K)
+    """Log-mels to waves by random weights or by an exported vocoder."""
+    if name == "source-filter":
+        vocoder: torch.nn.Module = SourceFilterVocoder(MEL_24K.to_dict()).eval()
+    else:
+        vocoder = hifigan_generator(MEL_24K, SIZES[name]).eval() if name in SIZES else load_vocoder(name, MEL_24K)
     return lambda mel: vocode(vocoder, mel)
 
 
