@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from vocalgen.atomic import atomic_write_text
-from vocalgen.data import CacheConfig, WaveCache
+from vocalgen.data import CacheConfig, WaveCache, prepare_wave
 from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
 from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
+from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import reported
 
 ALIGN = 16
@@ -63,7 +64,8 @@ def run(options: argparse.Namespace) -> None:
         encode = _autoencoder(options.autoencoder, mel)
         results["autoencoder (mel only)"] = mel_round_trip([analyse(wave) for wave in waves], speakers, encode)
         systems |= {f"autoencoder + {name}": _after(encode, render) for name, render in systems.items()}
-    results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate, mel.hop_length)
+    embed = None if options.classifier is None else _embedding(Scorer.load(options.classifier), cache.config)
+    results |= vocoder_round_trips(waves, speakers, analyse, systems, mel.sample_rate, mel.hop_length, embed)
     report = {
         "n": len(waves),
         "splits": options.splits,
@@ -106,10 +108,15 @@ def _autoencoder(path: str, mel: MelConfig) -> Render:
     return lambda m: autoencoder(torch.from_numpy(m)[None])[0][0].numpy()
 
 
+def _embedding(scorer: Scorer, config: CacheConfig) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    return lambda waves: scorer.score(prepare_wave(wave, config) for wave in waves).embeddings
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vocoder", action="append", default=[], metavar="[NAME=]FOLDER", help="repeatable")
     parser.add_argument("--autoencoder", metavar="FOLDER")
+    parser.add_argument("--classifier", metavar="FOLDER", help="for the Fréchet distance to the true clips")
     parser.add_argument("--out", required=True, help="folder for the report")
     parser.add_argument("--manifest", default="data/emogator.csv")
     parser.add_argument("--cache", default="data/emogator-24k")

@@ -37,6 +37,12 @@ def test_a_better_vocoder_has_smaller_distances() -> None:
         return (copy(mel) + 0.05 * noise).astype(np.float32)
 
     results = vocoder_round_trips(waves, list("aabbcc"), analyse, {"copy": copy, "hiss": hiss}, RATE, MEL.hop_length)
+    assert results["copy"]["frechet"] is None
+    assert results["copy"]["roughness"] == (1.0, 1.0, 1.0)
+    embed = lambda clips: np.array([[wave.std(), np.abs(wave).max()] for wave in clips])  # noqa: E731
+    embedded = vocoder_round_trips(waves, list("aabbcc"), analyse, {"copy": copy, "hiss": hiss}, RATE, 256, embed)
+    assert embedded["copy"]["frechet"] == pytest.approx(0.0, abs=1e-9)
+    assert embedded["hiss"]["frechet"] > 1e-5
     assert results["copy"]["log_mel_l1"] == results["copy"]["stft_log"] == (0.0, 0.0, 0.0)
     assert results["hiss"]["log_mel_l1"].value > 0.3
     assert results["hiss"]["log_mel_l1"].low < results["hiss"]["log_mel_l1"].value

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from vocalgen.evaluation.report import table
+from vocalgen.metrics.frechet import Statistics, frechet_distance
 from vocalgen.metrics.intervals import clustered_mean
-from vocalgen.metrics.spectral import log_mel_l1, stft_distance
+from vocalgen.metrics.spectral import log_mel_l1, roughness, stft_distance
 from vocalgen.pitch import track_pitch
 
 Wave = NDArray[np.float32]
@@ -24,6 +25,8 @@ MEASURES = {
     "stft_convergence": "STFT convergence",
     "periodicity": "periodicity error",
     "pitch": "pitch errors",
+    "roughness": "roughness / true",
+    "frechet": "Fréchet",
 }
 
 VOICED = 0.8
@@ -40,30 +43,36 @@ def vocoder_round_trips(
     systems: Mapping[str, Callable[[Mel], Wave]],
     sample_rate: int,
     hop_length: int,
+    embed: Callable[[Sequence[Wave]], NDArray[np.float64]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Log-mel L1, multi-resolution STFT distance and pitch of clips against what each system makes of their log-mels.
 
     The periodicity error is the mean absolute difference of periodicities; pitch errors are the share of the voiced
-    frames of a clip whose pitch is more than 50 cents off (clips without voiced frames do not count).
+    frames of a clip whose pitch is more than 50 cents off (clips without voiced frames do not count). Roughness is that
+    of `metrics.spectral.roughness`, divided by the true clip's: below 1 the spectrum is blurred.
 
     Args:
         waves: clips (samples,); they are cut to whole frames.
         speakers: of each clip, for the intervals.
         analyse: wave (samples,) -> log-mel (n_mels, frames).
         systems: log-mel -> wave with the samples of that many frames, by name.
+        embed: waves -> (n, d) embeddings, for the Fréchet distance between true clips and round trips.
 
     Returns:
-        by system: `MEASURES` with intervals over speakers, `real_time_factor` (seconds of audio a second), `n`.
+        by system: `MEASURES` with intervals over speakers (`frechet` without), `n`, `real_time_factor` (seconds a second).
     """
     results = {}
+    true = None if embed is None else Statistics.of(embed(waves))
     for name, synthesise in systems.items():
-        values: dict[str, list[float]] = {key: [] for key in MEASURES}
+        values: dict[str, list[float]] = {key: [] for key in MEASURES if key != "frechet"}
+        outputs = []
         spent = 0.0
         for wave in waves:
             mel = analyse(wave)
             since = time.perf_counter()
             output = synthesise(mel)
             spent += time.perf_counter() - since
+            outputs.append(output)
             samples = min(len(output), len(wave))
             values["log_mel_l1"].append(log_mel_l1(analyse(output), mel))
             stft = stft_distance(output[:samples], wave[:samples])
@@ -72,9 +81,12 @@ def vocoder_round_trips(
             periodicity, pitch = pitch_errors(output[:samples], wave[:samples], sample_rate, hop_length)
             values["periodicity"].append(periodicity)
             values["pitch"].append(pitch)
+            values["roughness"].append(roughness(output[:samples]) / roughness(wave[:samples]))
         seconds = sum(len(wave) for wave in waves) / sample_rate
+        distance = None if true is None or embed is None else frechet_distance(Statistics.of(embed(outputs)), true)
         results[name] = {
             **{key: _mean(numbers, speakers) for key, numbers in values.items()},
+            "frechet": distance,
             "real_time_factor": seconds / spent,
             "n": len(waves),
         }
@@ -109,7 +121,10 @@ def roundtrip_markdown(report: dict[str, Any]) -> str:
         cells = []
         for key in MEASURES:
             value = row.get(key)
-            cells.append("–" if value is None else "{:.3f} [{:.3f}, {:.3f}]".format(*value))
+            if isinstance(value, float):
+                cells.append(f"{value:.3f}")
+            else:
+                cells.append("–" if value is None else "{:.3f} [{:.3f}, {:.3f}]".format(*value))
         speed = row.get("real_time_factor")
         rows.append((name, *cells, "–" if speed is None else f"{speed:.0f}x"))
     header = ("round trip", *MEASURES.values(), "real time")

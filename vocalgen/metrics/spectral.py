@@ -66,6 +66,27 @@ def stft_distance(
     return STFTDistance(float(np.mean(logs)), float(np.mean(convergences)))
 
 
+def roughness(wave: ArrayLike, fft_size: int = 1024, floor: float = FLOOR) -> float:
+    """Mean absolute difference of ln magnitudes between neighbouring bins, in the frames within 3 nat of the loudest.
+
+    White noise has about 0.6 and a vocoder that blurs the fine structure of spectra has less than the true wave.
+
+    Raises:
+        ValueError: as `stft_distance`.
+
+    Examples:
+        >>> noise = np.random.default_rng(0).normal(0, 0.1, 24_000)
+        >>> round(roughness(noise), 1)
+        0.6
+    """
+    x, _ = _pair(wave, wave)
+    if x.ndim != 1 or len(x) <= fft_size // 2:
+        raise ValueError(f"a wave of more than {fft_size // 2} samples is needed, got shape {x.shape}")
+    logs = np.log(_magnitude(x, fft_size, floor))
+    levels = logs.mean(axis=1)
+    return float(np.abs(np.diff(logs[levels > levels.max() - 3], axis=1)).mean())
+
+
 def _magnitude(wave: NDArray[np.float64], size: int, floor: float) -> NDArray[np.float64]:
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
     padded = np.pad(wave, size // 2, mode="reflect")
