@@ -59,7 +59,7 @@ def vocoder_round_trips(
         embed: waves -> (n, d) embeddings, for the Fréchet distance between true clips and round trips.
 
     Returns:
-        by system: `MEASURES` with intervals over speakers (`frechet` without), `n`, `real_time_factor` (seconds a second).
+        by system: `MEASURES` with intervals over speakers (`frechet` without), `real_time_factor`, `n`.
     """
     results = {}
     true = None if embed is None else Statistics.of(embed(waves))
