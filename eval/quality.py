@@ -25,7 +25,7 @@ from vocalgen.evaluation.report import write_report
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import ClipSet, generated_clips, real_clips
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.script import reported
+from vocalgen.script import add_debug, reported
 
 TEN = ("Amusement", "Anger", "Awe", "Disgust", "Distress", "Fear", "Pain", "Sadness", "Surprise (Positive)", "Triumph")
 """Emotions of the mel grid, where present."""
@@ -34,7 +34,7 @@ TEN = ("Amusement", "Anger", "Awe", "Disgust", "Distress", "Fear", "Pain", "Sadn
 def main() -> None:
     """Parse, measure and write."""
     options = _parser().parse_args()
-    with reported("stopped; no report was written"):
+    with reported("stopped; no report was written", options.debug):
         run(options)
 
 
@@ -117,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-emotion", type=int, default=100, help="clips to make from a checkpoint")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    add_debug(parser)
     return parser
 
 

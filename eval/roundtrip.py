@@ -25,7 +25,7 @@ from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.script import reported
+from vocalgen.script import add_debug, reported
 
 ALIGN = 16
 """Clips are cut to a multiple of this many frames, so that every model takes them whole."""
@@ -36,7 +36,7 @@ Render = Callable[[np.ndarray], np.ndarray]
 def main() -> None:
     """Parse, measure and write."""
     options = _parser().parse_args()
-    with reported("stopped; no report was written"):
+    with reported("stopped; no report was written", options.debug):
         run(options)
 
 
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--splits", nargs="+", default=["validation", "test"], metavar="SPLIT")
     parser.add_argument("--clips", type=int, default=300, help="random clips to measure")
     parser.add_argument("--seed", type=int, default=0)
+    add_debug(parser)
     return parser
 
 

@@ -30,7 +30,7 @@ from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.script import reported
+from vocalgen.script import add_debug, reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.training.config import build
 
@@ -41,7 +41,7 @@ KEPT = ("README.md", "figures")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
     options = _parser().parse_args(arguments)
-    with reported("stopped; nothing was written"):
+    with reported("stopped; nothing was written", options.debug):
         save(options.make(options), options.out)
 
 
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     classifier.set_defaults(make=make_classifier)
     for kind in (pipeline, classifier):
         kind.add_argument("--out", required=True, type=Path)
+        add_debug(kind)
     return parser
 
 

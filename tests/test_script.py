@@ -37,3 +37,8 @@ def test_a_bug_keeps_its_traceback() -> None:
         _ = 1 / 0
     assert explain(ZeroDivisionError()) is None
     assert explain(ModuleNotFoundError("No module named 'vocalgen.x'", name="vocalgen.x")) is None
+
+
+def test_debug_shows_the_traceback() -> None:
+    with pytest.raises(VocalgenError), reported("stopped", debug=True):
+        raise VocalgenError("no manifest here")

@@ -398,6 +398,8 @@ def test_mistakes_are_one_line(
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert stop.value.code == 2
     assert len(said) == 1 and words in said[0]
+    with pytest.raises((VocalgenError, OSError)):
+        entry.main(DiffusionConfig, DiffusionObjective, [str(config), override, "--debug"])
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)])

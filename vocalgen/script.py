@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import sys
@@ -12,13 +13,14 @@ from vocalgen.errors import VocalgenError
 
 
 @contextmanager
-def reported(interrupted: str) -> Iterator[None]:
+def reported(interrupted: str, debug: bool = False) -> Iterator[None]:
     """Run a script's body: its log goes to stderr, and so does an error a person can mend, before the script exits.
 
     A bug keeps its traceback. Exit codes are those of `explain`.
 
     Args:
         interrupted: what to say on Ctrl-C.
+        debug: show the traceback of every error.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
@@ -28,12 +30,17 @@ def reported(interrupted: str) -> Iterator[None]:
         sys.exit(130)
     except Exception as error:
         explained = explain(error)
-        if explained is None:
+        if explained is None or debug:
             raise
         message, code = explained
         if message:
             print(f"error: {message}", file=sys.stderr)
         sys.exit(code)
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """The option whose value `reported` takes."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:

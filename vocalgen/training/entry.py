@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
-from vocalgen.script import reported
+from vocalgen.script import add_debug, reported
 from vocalgen.training.config import load_config
 from vocalgen.training.loop import Objective, Trainer, plain_values
 
@@ -63,8 +63,9 @@ def main(
     parser.add_argument(
         "--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch"
     )
+    add_debug(parser)
     options = parser.parse_args(arguments)
-    with reported("stopped; repeat the command to go on from the last save"):
+    with reported("stopped; repeat the command to go on from the last save", options.debug):
         config = load_config(config_class, options.config, options.overrides)
         try:
             objective = objective_class(config)
