@@ -17,9 +17,10 @@ from vocalgen import VocalBurstPipeline, VocalgenError
 from vocalgen.emotions import EMOGATOR30, HUME10, parse_condition
 from vocalgen.generation.checkpoint import checkpoint_sha256, read_vocabulary, resolve_checkpoint
 from vocalgen.generation.loading import choose_device, load_synthesiser
-from vocalgen.generation.synthesis import CPU_TILE, Synthesis
+from vocalgen.generation.synthesis import CPU_TILE, SILENCE_MARGIN, Synthesis
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K, MelConfig
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.vocoder import vocode
 from vocalgen.shipped import file_sha256
 
 LSB = 1 / 32768
@@ -309,3 +310,13 @@ def test_griffin_lim_stands_in_for_a_vocoder(load: Loader, pipe: VocalBurstPipel
     VocalBurstPipeline(pipe.transformer, pipe.autoencoder, plain).save_pretrained(tmp_path)
     out = load(tmp_path)("awe", trim=False)
     assert out.audio.shape == (1, 96 * 256)
+
+
+def test_the_silence_behind_the_burst_is_not_vocoded(pipe: VocalBurstPipeline) -> None:
+    """Nothing one could hear changes: the wave is that of the whole mel, and silent where the mel is."""
+    mels = pipe.mels([pipe.condition("awe")], [0])
+    mels[..., 40:] = pipe.mel.log_floor
+    short, whole = pipe.waves(mels)[0], vocode(pipe.vocoder, mels)[0].numpy()
+    assert short.shape == whole.shape
+    assert not short[(40 + SILENCE_MARGIN) * 256 :].any()
+    np.testing.assert_allclose(short[: 40 * 256], whole[: 40 * 256], atol=1e-3)
