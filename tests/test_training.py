@@ -153,11 +153,14 @@ def test_conditions_are_dropped_per_sample(corpus: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["autoencoder", "autoencoder_16k", "classifier", "diffusion", "diffusion_16k", "diffusion_edm", "diffusion_mel"],
-)
+    [
+        "autoencoder", "autoencoder_16k", "autoencoder_decoder", "classifier",
+        "diffusion", "diffusion_16k", "diffusion_edm", "diffusion_mel",
+    ],
+)  # fmt: skip
 def test_shipped_recipes_are_valid(name: str, root: Path) -> None:
-    kinds = {"autoencoder": AutoencoderConfig, "autoencoder_16k": AutoencoderConfig, "classifier": ClassifierConfig}
-    config: Any = load_config(kinds.get(name, DiffusionConfig), root / "recipes" / "emogator" / f"{name}.yaml")
+    kinds = {"autoencoder": AutoencoderConfig, "classifier": ClassifierConfig, "diffusion": DiffusionConfig}
+    config: Any = load_config(kinds[name.split("_")[0]], root / "recipes" / "emogator" / f"{name}.yaml")
     assert config.loop.warmup + config.loop.cooldown < config.loop.steps
     if isinstance(config, DiffusionConfig):
         preconditioning(**config.preconditioning.arguments())
@@ -195,6 +198,22 @@ def test_training_changes_weights_and_the_average_follows(corpus: Path, tmp_path
     average = late.objective.ema["autoencoder"].module.state_dict()[key]
     assert not torch.equal(now, before)
     assert 0 < (average - now).norm() < (before - now).norm()
+
+
+def test_a_decoder_is_trained_on_and_its_latents_stay(corpus: Path, tmp_path: Path) -> None:
+    trained("autoencoder", corpus, tmp_path / "first", 2)
+    values = autoencoder_values(corpus, tmp_path / "second", 4) | {"decoder_of": str(tmp_path / "first" / "export")}
+    config = build(AutoencoderConfig, values, "test")
+    Trainer(AutoencoderObjective(config), config.loop, config).train()
+    first, second = (MelAutoencoder.from_pretrained(tmp_path / run / "export") for run in ("first", "second"))
+    changed = {
+        key.split(".")[0]
+        for key, value in second.state_dict().items()
+        if not torch.equal(value, first.state_dict()[key])
+    }
+    assert changed == {"decoder"}
+    with pytest.raises(VocalgenError, match="has 4 latent channels, `model` 5"):
+        AutoencoderObjective(build(AutoencoderConfig, values | {"model": SMALL_AUTOENCODER | {"latent_dim": 5}}, "t"))
 
 
 def test_run_folder(corpus: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from vocalgen.data import WaveWindows
+from vocalgen.errors import VocalgenError
+from vocalgen.generation.loading import load_part
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
 from vocalgen.models.griffin_lim import griffin_lim
@@ -36,6 +38,8 @@ class AutoencoderConfig:
         adversarial_weight: weight of the least-squares adversarial loss (arXiv 1611.04076).
         feature_weight: weight of the feature-matching loss, active with the adversarial one.
         adversarial_start: first step with the discriminator.
+        decoder_of: folder of a trained autoencoder whose decoder is trained further; its encoder and the statistics of
+            its latents stay, so that generators trained on them stay valid. None trains both from nothing.
     """
 
     data: DataConfig
@@ -48,6 +52,7 @@ class AutoencoderConfig:
     adversarial_weight: float = 0.02
     feature_weight: float = 0.05
     adversarial_start: int = 1_000_000_000
+    decoder_of: str | None = None
 
 
 class AutoencoderObjective(Objective):
@@ -62,13 +67,16 @@ class AutoencoderObjective(Objective):
         samples = config.data.frames * config.mel.hop_length
         self.dataset = WaveWindows(self.cache, samples, "crop", config.data.gain_db)
         torch.manual_seed(config.loop.seed)
-        autoencoder = MelAutoencoder(config.mel.to_dict(), **asdict(config.model))
+        autoencoder = self._autoencoder()
         discriminator = PatchDiscriminator()
         self.log_mel = LogMel(config.mel)
         self.networks = {"autoencoder": autoencoder, "discriminator": discriminator}
         self.optimizers = {
             "autoencoder": torch.optim.AdamW(
-                autoencoder.parameters(), config.learning_rate, betas=(0.8, 0.99), weight_decay=1e-3
+                [p for p in autoencoder.parameters() if p.requires_grad],
+                config.learning_rate,
+                betas=(0.8, 0.99),
+                weight_decay=1e-3,
             ),
             "discriminator": torch.optim.AdamW(
                 discriminator.parameters(), config.discriminator_learning_rate, betas=(0.5, 0.9), weight_decay=1e-3
@@ -124,11 +132,28 @@ class AutoencoderObjective(Objective):
     def export(self, folder: Path) -> None:
         """Save the averaged autoencoder with the statistics of its latents."""
         average = self.average("autoencoder")
+        if self.config.decoder_of is not None:
+            average.save_pretrained(folder)
+            return
         with torch.no_grad():
             latents = torch.cat([average.encode(part)[0].flatten(0, 1) for part in self._windows(384).split(32)])
         average.latent_mean.copy_(latents.mean(0))
         average.latent_std.copy_(latents.std(0))
         average.save_pretrained(folder)
+
+    def _autoencoder(self) -> MelAutoencoder:
+        config = self.config
+        if config.decoder_of is None:
+            return MelAutoencoder(config.mel.to_dict(), **asdict(config.model))
+        autoencoder: MelAutoencoder = load_part(Path(config.decoder_of), "MelAutoencoder").train()
+        autoencoder.front_end.require_equal(config.mel, config.decoder_of, "the configuration")
+        if autoencoder.latent_dim != config.model.latent_dim:
+            raise VocalgenError(
+                f"decoder_of: {config.decoder_of} has {autoencoder.latent_dim} latent channels, `model` "
+                f"{config.model.latent_dim}; give both the same"
+            )
+        autoencoder.decoder.requires_grad_(True)
+        return autoencoder
 
     def _windows(self, count: int) -> Tensor:
         """Log-mels of whole training clips, chosen evenly: (count, n_mels, frames of two seconds)."""
