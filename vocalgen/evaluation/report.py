@@ -1,69 +1,90 @@
-"""A measurement as report.json and report.md."""
+"""An evaluation as report.json, report.md and report.html."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vocalgen.atomic import atomic_write_text
+from vocalgen.evaluation.page import Player, html_page
+from vocalgen.evaluation.schema import check_report
+from vocalgen.evaluation.tables import (
+    ARROW,
+    DIFFERENCE_NOTE,
+    PUBLISHED_CAVEAT,
+    Grid,
+    caption,
+    differences,
+    emotion_grids,
+    emotion_legend,
+    heading,
+    legend,
+    line_of,
+    number,
+    overall_grid,
+    picture_section,
+    published_heads,
+    text,
+)
 
-NUMBER = {"frechet": "{:.2f}", "share": "{:.3f}", "seconds": "{:.2f}"}
 
+def write_report(
+    report: Mapping[str, Any],
+    folder: str | Path,
+    pictures: Sequence[str] = (),
+    players: Iterable[Player] = (),
+) -> None:
+    """Write report.json, report.md and the self-contained report.html.
 
-def write_report(report: dict[str, Any], folder: str | Path, pictures: Iterable[str] = ()) -> None:
-    """Write report.json and report.md into `folder`; `pictures` are file names in it to be shown.
+    Args:
+        report: of the schema of `evaluation.columns`.
+        folder: is made where it is missing.
+        pictures: names of PNG files in `folder`, see `PICTURES`.
+        players: clips for the page, as far as its size limit goes.
 
     Raises:
-        VocalgenError: the folder cannot be written.
+        VocalgenError: a report that does not follow the schema, a picture that cannot be read, or a folder that cannot
+            be written.
     """
+    check_report(report)
     folder = Path(folder)
-    atomic_write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
-    atomic_write_text(folder / "report.md", quality_markdown(report, pictures))
+    page = html_page(report, [folder / name for name in pictures], players)
+    atomic_write_text(folder / "report.json", json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    atomic_write_text(folder / "report.md", markdown(report, pictures))
+    atomic_write_text(folder / "report.html", page)
 
 
-def quality_markdown(report: dict[str, Any], pictures: Iterable[str] = ()) -> str:
-    """The report of `quality.evaluate` for people."""
-    system = report["system"]
-    main = report["rows"][system]
-    lines = [
-        f"# Quality of {system}",
-        "",
-        *_how(report),
-        "",
-        "## In all",
-        "",
-        *_overall(report),
-        "",
-        f"Mean over emotions of distance / floor: **{number(main['mean_ratio'], 'frechet')}**; "
-        f"accuracy on generated clips {number(main['top1'], 'share')}.",
-        "",
-        "## Emotions",
-        "",
-        *_emotions(report),
-        "",
-        "## Near-duplicates",
-        "",
-        *_duplicates(report),
-        "",
-    ]
-    for picture in pictures:
-        lines += [f"![{Path(picture).stem}]({picture})", ""]
-    if report["n"]["skipped"]:
-        lines += ["## Clips left out", "", *(f"- {line}" for line in report["n"]["skipped"]), ""]
+def markdown(report: Mapping[str, Any], pictures: Sequence[str] = ()) -> str:
+    """The report for people, without its clips."""
+    lines = [f"# {title(report)}", "", "Square brackets: 95 % intervals. ↓ less is better, ↑ more is better.", ""]
+    if report["warnings"]:
+        lines += ["## Warnings", "", *(f"- {safe(warning)}" for warning in report["warnings"]), ""]
+    lines += ["## Conditions", "", *_outline(report["conditions"]), ""]
+    left = list(pictures)
+    for key, section in report["sections"].items():
+        lines += [f"## {safe(heading(report, key))}", "", *_grid(overall_grid(report, section), "system"), ""]
+        lines += _meanings(legend(section))
+        for picture in [name for name in left if picture_section(name) == section["kind"]]:
+            left.remove(picture)
+            lines += [f"![{safe(caption(picture))}]({picture})", ""]
+        for system, grid in emotion_grids(report, section):
+            lines += [f"### {safe(system)} by emotion", "", *_grid(grid, "emotion"), ""]
+        lines += _meanings(emotion_legend(section))
+    if report["differences"]:
+        rows = [
+            [safe(found.a), safe(found.b), safe(found.what), f"**{found.value}**" if found.clear else found.value]
+            for found in differences(report)
+        ]
+        lines += ["## Differences", "", DIFFERENCE_NOTE, "", *table(("a", "b", "of", "a − b"), rows), ""]
+    if report["published"]:
+        heads = published_heads(report)
+        rows = [[safe(text(row.get(head))) for head in heads] for row in report["published"]]
+        lines += ["## Published results", "", PUBLISHED_CAVEAT, "", *table([safe(head) for head in heads], rows), ""]
+    for picture in left:
+        lines += [f"![{safe(caption(picture))}]({picture})", ""]
     return "\n".join(lines)
-
-
-def number(value: Any, kind: str) -> str:
-    """A number, or an interval as `value [low, high]`; a dash for what is missing."""
-    if value is None:
-        return "–"
-    form = NUMBER[kind]
-    if isinstance(value, (int, float)):
-        return form.format(value)
-    centre, low, high = value
-    return f"{form.format(centre)} [{form.format(low)}, {form.format(high)}]"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -72,74 +93,44 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def _how(report: dict[str, Any]) -> list[str]:
-    n, encoder, protocol = report["n"], report["encoder"], report["protocol"]
-    generated, reference = list(n["generated"].values()), list(n["reference"].values())
-    return [
-        f"- {sum(generated)} generated clips of {len(generated)} emotions ({_span(generated)} each); "
-        f"{len(n['skipped'])} clips left out.",
-        f"- Reference: {sum(reference)} real clips of held-out speakers "
-        f"({' + '.join(protocol['reference'])}; {_span(reference)} an emotion).",
-        f"- Floor: the mean of {n['floor_draws']} disjoint draws of real {protocol['floor']} clips, each with as many "
-        f"clips an emotion as were generated, against the same reference. The classifier was trained on these "
-        f"speakers, so the floor is, if anything, high.",
-        f"- Encoder: `{encoder['name']}`, {encoder['dimension']}-dimensional embedding, weights sha256 "
-        f"`{encoder['sha256'][:16]}`, mel `{encoder['mel']['fingerprint']}`; covariances: {encoder['covariance']}.",
-        "- Generated clips are resampled, trimmed and peak-normalised as the real ones are.",
-        "- Square brackets: 95 % intervals (accuracy: bootstrap over speakers for real clips, Wilson for generated "
-        "ones; distances: jackknife over ten blocks of speakers and generated clips).",
-        f"- vocalgen {report['vocalgen']}, seed {protocol['seed']}.",
-    ]
+def safe(words: str) -> str:
+    """Text for markdown: no table rule, no HTML, no new line, no formatting, no link."""
+    words = " ".join(words.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    for mark in ("\\", "|", "*", "[", "]", "`"):
+        words = words.replace(mark, f"\\{mark}")
+    return words
 
 
-def _span(counts: list[int]) -> str:
-    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)}-{max(counts)}"
+def title(report: Mapping[str, Any]) -> str:
+    """What the report is about, safe for markdown."""
+    return "Evaluation of " + ", ".join(safe(system) for system in report["systems"])
 
 
-def _overall(report: dict[str, Any]) -> list[str]:
-    header = ("clips", "Fréchet, mean over emotions", "distance / floor", "pooled", "pooled / floor",
-              "top-1", "top-3", "seconds", "duration W1 (s)")  # fmt: skip
+def _grid(grid: Grid, what: str) -> list[str]:
+    header = [what, *(safe(column.title) + ARROW[column.better] for column in grid.columns)]
     rows = []
-    for name, row in report["rows"].items():
-        keys = [("mean_frechet", "frechet"), ("mean_ratio", "frechet"), ("pooled_frechet", "frechet"),
-                ("pooled_ratio", "frechet"), ("top1", "share"), ("top3", "share"), ("seconds", "seconds"),
-                ("duration_wasserstein", "seconds")]  # fmt: skip
-        rows.append((name, *(number(row.get(key), kind) for key, kind in keys)))
-    for split, accuracy in report["real_accuracy"].items():
-        shares = (number(accuracy["top1"], "share"), number(accuracy["top3"], "share"))
-        rows.append((f"real clips, {split}", *["–"] * 4, *shares, "–", "–"))
+    for name, values in grid.rows:
+        cells = [number(value, column.form) for column, value in zip(grid.columns, values, strict=True)]
+        cells = [safe(cell) if column.form == "{}" else cell for column, cell in zip(grid.columns, cells, strict=True)]
+        rows.append([f"**{safe(name)}**" if name in grid.bold else safe(name), *cells])
     return table(header, rows)
 
 
-def _emotions(report: dict[str, Any]) -> list[str]:
-    header = ("emotion", "n", "Fréchet", "floor", "ratio", "top-1", "top-3", "real top-1", "real top-3",
-              "seconds", "duration W1 (s)")  # fmt: skip
-    rows = []
-    for emotion, entry in report["rows"][report["system"]]["emotions"].items():
-        real = report["real_accuracy_by_emotion"][emotion]
-        rows.append(
-            (
-                emotion,
-                str(entry["n"]),
-                number(entry["frechet"], "frechet"),
-                number(entry["floor"], "frechet"),
-                number(entry["ratio"], "frechet"),
-                number(entry["top1"], "share"),
-                number(entry["top3"][0], "share"),
-                number(real["top1"], "share"),
-                number(real["top3"][0], "share"),
-                number(entry["seconds"], "seconds"),
-                number(entry["duration_wasserstein"], "seconds"),
-            )
-        )
-    return table(header, rows)
+def _meanings(legend: Iterable[tuple[str, str]]) -> list[str]:
+    lines = [f"- **{safe(head)}**: {safe(meaning)}" for head, meaning in legend]
+    return [*lines, ""] if lines else []
 
 
-def _duplicates(report: dict[str, Any]) -> list[str]:
-    found = report["duplicates"]
-    return [
-        f"Distance (log-mel at equal length, mean absolute difference) to the nearest other clip of the emotion: "
-        f"median {found['median']:.2f} nat, {found['real_median']:.2f} among as many real clips. "
-        f"{found['share']:.1%} of the clips are nearer than {found['threshold']:.2f} nat, as 1 % of the real ones "
-        f"are; {found['exact']} are exact copies."
-    ]
+def _outline(values: Mapping[str, Any], indent: str = "") -> list[str]:
+    """Nested conditions as nested lists; what holds plain values only stands in one line."""
+    lines = []
+    for key, value in values.items():
+        head = f"{indent}- {safe(key.replace('_', ' '))}:"
+        flat = line_of(value)
+        if flat is not None:
+            lines.append(f"{head} {safe(flat)}")
+        elif isinstance(value, Mapping):
+            lines += [head, *_outline(value, indent + "  ")]
+        else:
+            lines += [head, *_outline({str(place): entry for place, entry in enumerate(value, 1)}, indent + "  ")]
+    return lines
