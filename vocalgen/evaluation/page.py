@@ -245,7 +245,8 @@ def _listen(report: Mapping[str, Any], players: Sequence[Player], limit: int) ->
     parts = [
         '<section id="listen"><h2>Listen</h2>'
         f'<p class="note">{len(chosen)} of {len(players)} clips, {spent / 1e6:.1f} MB as mp3; a page holds at most '
-        f"{limit / 1e6:.1f} MB of them. Compression and a rate of {PLAYER_RATE / 1000:g} kHz are the page's, not the systems'.</p>"
+        f"{limit / 1e6:.1f} MB of them. Compression and a rate of {PLAYER_RATE / 1000:g} kHz are the page's, "
+        "not the systems'.</p>"
     ]
     for emotion in emotions:
         by_system: dict[str, list[str]] = defaultdict(list)
