@@ -23,6 +23,7 @@ import torch
 import yaml
 
 from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.config import build
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.generation.pipeline import Sampling, VocalBurstPipeline
@@ -32,7 +33,6 @@ from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
-from vocalgen.training.config import build
 
 KEPT = ("README.md", "figures")
 """What a folder keeps when its weights are replaced."""

@@ -1,7 +1,8 @@
-"""Train a classifier: accelerate launch recipes/train_recogniser.py recipes/emogator/classifier.yaml"""
+"""Train a recogniser: accelerate launch recipes/train_recogniser.py recipes/emogator/classifier.yaml"""
 
 from vocalgen.training.classifier import ClassifierConfig, ClassifierObjective
-from vocalgen.training.entry import main
+from vocalgen.training.emo18 import Emo18Config, Emo18Objective
+from vocalgen.training.entry import main_by_kind
 
 if __name__ == "__main__":
-    main(ClassifierConfig, ClassifierObjective)
+    main_by_kind({"mel": (ClassifierConfig, ClassifierObjective), "emo18": (Emo18Config, Emo18Objective)}, "mel")

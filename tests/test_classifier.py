@@ -12,6 +12,7 @@ from bursts import burst
 from safetensors.torch import load_file
 from small_corpus import EMOTIONS, MEL, RATE, classifier_values, write_corpus
 
+from vocalgen.config import build
 from vocalgen.data import StepSampler, collate
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, log_mels
@@ -25,7 +26,6 @@ from vocalgen.training.classifier import (
     shift_bands,
     targets,
 )
-from vocalgen.training.config import build
 from vocalgen.training.loop import Trainer
 
 

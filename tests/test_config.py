@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
+from vocalgen.config import load_config
 from vocalgen.errors import VocalgenError
-from vocalgen.training.config import load_config
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from bursts import burst
 from small_corpus import EMOTIONS, PREPARE, RATE, classifier_values, write_corpus
 
 from vocalgen import audio
+from vocalgen.config import build
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
@@ -27,7 +28,6 @@ from vocalgen.evaluation.report import number, write_report
 from vocalgen.recognition.clips import ClipSet, generated_clips, real_clips
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.classifier import ClassifierConfig, ClassifierObjective
-from vocalgen.training.config import build
 from vocalgen.training.loop import Trainer
 
 PROTOCOL = Protocol(draws=2)

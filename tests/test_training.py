@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vocalgen import audio
+from vocalgen.config import build, load_config
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_16K_EXVO
@@ -28,7 +29,6 @@ from vocalgen.models.transformer import Conditioning, MelTransformer
 from vocalgen.training import entry
 from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjective
 from vocalgen.training.classifier import ClassifierConfig
-from vocalgen.training.config import build, load_config
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Trainer

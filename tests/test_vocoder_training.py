@@ -17,6 +17,7 @@ from conftest import Launch
 from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan
 
+from vocalgen.config import build, load_config
 from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_vocoder
@@ -32,7 +33,6 @@ from vocalgen.models.hifigan import (
     hifigan_generator,
 )
 from vocalgen.models.vocoder import vocode
-from vocalgen.training.config import build, load_config
 from vocalgen.training.loop import Trainer
 from vocalgen.training.spectral_loss import MultiResolutionSTFTLoss
 from vocalgen.training.vocoder import VocoderConfig, vocoder_objective

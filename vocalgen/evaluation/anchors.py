@@ -1,21 +1,52 @@
-"""What every table is read against: real draws, vocoder round trip, class means, noise and silence."""
+"""What every table is read against: draws of real clips, vocoder round trip, class means, noise and silence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vocalgen.data import CacheConfig
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation.duplicates import fingerprint
-from vocalgen.evaluation.measured import Measured, measure_waves
-from vocalgen.recognition.clips import ClipSet
-from vocalgen.recognition.scorer import Scorer
+from vocalgen.mel import LogMel, MelConfig
+from vocalgen.recognition.clips import Changed, Clips, Made, Wave
 
-NOISE_SECONDS = 1.2
+SECONDS = 1.2
 """Length of noise and silence, about that of a burst."""
+
+LEVEL = 0.17
+"""Standard deviation of the noise: its peak is then near -3 dB."""
+
+HELD_OUT = "real clips, held out"
+FLOOR = "real clips (floor)"
+ROUND_TRIP = "vocoder round trip of real clips"
+CLASS_MEAN = "class-mean mel"
+NOISE = "white noise"
+SILENCE = "silence"
+OTHERS = "other-emotion real clips"
+ANCHORS = (FLOOR, ROUND_TRIP, CLASS_MEAN, NOISE, SILENCE, OTHERS)
+"""Names of the rows, in the order of the tables."""
+
+BAD = (CLASS_MEAN, NOISE, SILENCE)
+"""Those that stand for the bad end of the scale."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A vocoder with its front end.
+
+    Args:
+        name: what makes it, with its checksum, for fingerprints and reports.
+        mel: front end.
+        render: log-mel (n_mels, frames) -> wave (frames * hop_length,).
+    """
+
+    name: str
+    mel: MelConfig
+    render: Callable[[NDArray[np.float32]], Wave]
 
 
 def draws(labels: NDArray[np.int64], counts: dict[int, int], sets: int, seed: int) -> list[NDArray[np.int64]]:
@@ -31,7 +62,7 @@ def draws(labels: NDArray[np.int64], counts: dict[int, int], sets: int, seed: in
         label = min(counts, key=lambda label: len(shuffled[label]) / counts[label])
         raise VocalgenError(
             f"the floor needs {counts[label]} real clips of class {label}, there are {len(shuffled[label])}; "
-            f"generate fewer clips an emotion or choose a larger floor split"
+            f"evaluate fewer clips an emotion or choose a larger floor split"
         )
     return [
         np.concatenate([shuffled[label][s * count : (s + 1) * count] for label, count in counts.items()])
@@ -39,43 +70,59 @@ def draws(labels: NDArray[np.int64], counts: dict[int, int], sets: int, seed: in
     ]
 
 
-def vocoded(
-    clips: ClipSet, round_trip: Callable[[NDArray[np.float32]], NDArray[np.float32]], scorer: Scorer
-) -> Measured:
-    """Real clips through a vocoder."""
-    waves = (round_trip(wave) for wave in clips.waves)
-    return measure_waves(waves, clips.labels, clips.speakers, scorer)
+def made(clips: Clips, voice: Voice, prepare: CacheConfig, seed: int) -> dict[str, Callable[[], Clips]]:
+    """Makers of the anchors that are sounds, by name; each has as many clips of each label as `clips`, a draw."""
+    labels = clips.labels
+    return {
+        ROUND_TRIP: lambda: Changed(clips, _round_trip(voice)),
+        CLASS_MEAN: lambda: class_means(clips, voice, prepare),
+        NOISE: lambda: Made(labels, lambda index: (_noise(seed, index, voice.mel.sample_rate), voice.mel.sample_rate)),
+        SILENCE: lambda: Made(labels, lambda _: (_silence(voice.mel.sample_rate), voice.mel.sample_rate)),
+    }
 
 
-def class_mean(clips: ClipSet, scorer: Scorer, emotions: list[int]) -> Measured:
-    """The mean log-mel of each emotion's clips, brought to their median length, once for each clip."""
-    means = []
-    for emotion in emotions:
-        mels = scorer.mels([clips.waves[int(index)] for index in np.flatnonzero(clips.labels == emotion)])
+def class_means(clips: Clips, voice: Voice, prepare: CacheConfig) -> Clips:
+    """The mean log-mel of each emotion's clips, brought to their median length, as one wave, once for each clip."""
+    if prepare.sample_rate != voice.mel.sample_rate:
+        prepare = CacheConfig(sample_rate=voice.mel.sample_rate)
+    log_mel = LogMel(voice.mel)
+    waves = {}
+    for label in np.unique(clips.labels):
+        mels = [
+            log_mel(torch.from_numpy(clips.wave(int(index), prepare))[None])[0].numpy()
+            for index in np.flatnonzero(clips.labels == label)
+        ]
         frames = int(np.median([mel.shape[1] for mel in mels]))
-        equal = [fingerprint(mel.cpu().numpy(), frames) for mel in mels]
-        means.append(torch.from_numpy(np.mean(equal, axis=0).reshape(-1, frames)))
-    row_of = {emotion: row for row, emotion in enumerate(emotions)}
-    return _repeated(means, np.array([row_of[int(label)] for label in clips.labels]), clips.labels, scorer)
+        waves[int(label)] = voice.render(np.mean([stretched(mel, frames) for mel in mels], axis=0))
+    return Made(clips.labels, lambda index: (waves[int(clips.labels[index])], voice.mel.sample_rate))
 
 
-def silence(labels: NDArray[np.int64], scorer: Scorer) -> Measured:
-    """Digital silence, once for each label."""
-    mels = scorer.mels([np.zeros(int(NOISE_SECONDS * scorer.mel.sample_rate), dtype=np.float32)])
-    return _repeated(mels, np.zeros(len(labels), dtype=np.int64), labels, scorer)
+def stretched(mel: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """(n_mels, L) -> (n_mels, frames) by linear interpolation along time."""
+    place = np.linspace(0, mel.shape[1] - 1, frames)
+    before = np.minimum(place.astype(int), max(mel.shape[1] - 2, 0))
+    after = np.minimum(before + 1, mel.shape[1] - 1)
+    share = (place - before).astype(np.float32)
+    return (mel[:, before] * (1 - share) + mel[:, after] * share).astype(np.float32)
 
 
-def noise(labels: NDArray[np.int64], scorer: Scorer, seed: int) -> Measured:
-    """White Gaussian noise with a peak near -3 dB, anew for each label."""
-    rng = np.random.default_rng((seed, 1))
-    samples = int(NOISE_SECONDS * scorer.mel.sample_rate)
-    waves = (np.float32(0.17) * rng.standard_normal(samples, dtype=np.float32) for _ in labels)
-    return measure_waves(waves, labels, [str(index) for index in range(len(labels))], scorer)
+def _round_trip(voice: Voice) -> Callable[[Wave, int], Wave]:
+    from vocalgen import audio
+
+    log_mel = LogMel(voice.mel)
+
+    def change(wave: Wave, rate: int) -> Wave:
+        own = audio.resample(wave, rate, voice.mel.sample_rate)
+        made = voice.render(log_mel(torch.from_numpy(own)[None])[0].numpy())[: len(own)]
+        return audio.resample(made, voice.mel.sample_rate, rate)
+
+    return change
 
 
-def _repeated(mels: list[torch.Tensor], rows: NDArray[np.int64], labels: NDArray[np.int64], scorer: Scorer) -> Measured:
-    """Log-mels that stand for many clips: scored once, counted as often as `rows` names them."""
-    prints = np.stack([fingerprint(mel.cpu().numpy()) for mel in mels])
-    seconds = np.array([mel.shape[1] / scorer.mel.frame_rate for mel in mels])
-    clusters = np.array([str(index) for index in range(len(rows))])
-    return Measured(scorer.score_mels(mels)[rows], labels, clusters, seconds[rows], prints[rows])
+def _noise(seed: int, index: int, rate: int) -> Wave:
+    rng = np.random.default_rng((seed, 1, index))
+    return np.float32(LEVEL) * rng.standard_normal(int(SECONDS * rate), dtype=np.float32)
+
+
+def _silence(rate: int) -> Wave:
+    return np.zeros(int(SECONDS * rate), dtype=np.float32)

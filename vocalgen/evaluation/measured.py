@@ -1,140 +1,148 @@
-"""Clips turned into the numbers that every comparison needs: embeddings, class scores, seconds, fingerprints."""
+"""Clips turned, in one pass, into the numbers that every comparison needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen.evaluation.duplicates import fingerprint
-from vocalgen.metrics.frechet import Shrinkage, Statistics, frechet_distance
-from vocalgen.metrics.intervals import Interval, clustered_mean, jackknife, wilson
-from vocalgen.recognition.clips import ClipSet
-from vocalgen.recognition.scorer import CHUNK, Scorer, Scores
+from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.acoustics import acoustics_of
+from vocalgen.evaluation.memory import fingerprint
+from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel, MelConfig, log_mels
+from vocalgen.recognition.clips import Clips, Wave
+from vocalgen.recognition.encoders import Encoder, Scores
 
-BLOCKS = 10
-"""Blocks of the jackknife intervals of Fréchet distances."""
+CHUNK = 256
+"""Clips held in memory at once."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """n clips as the classifier hears them.
+    """n clips as numbers.
 
     Args:
-        scores: embeddings (n, d) and logits (n, K).
         labels: (n,) index of the emotion each clip was made or asked for.
         speakers: (n,) cluster of each clip: a speaker, or the clip itself.
-        seconds: (n,) after preparation.
-        fingerprints: (n, f) float32, see `duplicates.fingerprint`.
+        ids: (n,) names.
+        acoustics: (n, 4), see `evaluation.acoustics`.
+        prints: (n, f) float16, see `evaluation.memory.fingerprint`.
+        digests: (n,) hashes of the prepared audio, equal for copies.
+        scores: what each encoder says, by its name.
+        skipped: one line about each clip that could not be measured.
     """
 
-    scores: Scores
     labels: NDArray[np.int64]
     speakers: NDArray[np.str_]
-    seconds: NDArray[np.float64]
-    fingerprints: NDArray[np.float32]
+    ids: NDArray[np.str_]
+    acoustics: NDArray[np.float64]
+    prints: NDArray[np.float16]
+    digests: NDArray[np.str_]
+    scores: dict[str, Scores]
+    skipped: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Measured:
-        return Measured(
-            self.scores[index],
-            self.labels[index],
-            self.speakers[index],
-            self.seconds[index],
-            self.fingerprints[index],
-        )
-
-    @classmethod
-    def joined(cls, parts: Sequence[Measured]) -> Measured:
-        """Several sets as one."""
-        return cls(
-            Scores(
-                np.concatenate([part.scores.embeddings for part in parts]),
-                np.concatenate([part.scores.logits for part in parts]),
-            ),
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.speakers for part in parts]),
-            np.concatenate([part.seconds for part in parts]),
-            np.concatenate([part.fingerprints for part in parts]),
-        )
+        rows = {name: getattr(self, name)[index] for name in ROWS}
+        return Measured(**rows, scores={name: scores[index] for name, scores in self.scores.items()})
 
     def of(self, emotion: int) -> Measured:
         """The clips of one emotion."""
         return self[self.labels == emotion]
 
-    def accuracy(self, k: int = 1) -> Interval:
-        """Share of clips whose emotion is among the k highest logits.
+    @cached_property
+    def counts(self) -> dict[int, int]:
+        """Clips of each emotion that has any."""
+        labels, counts = np.unique(self.labels, return_counts=True)
+        return {int(label): int(count) for label, count in zip(labels, counts, strict=True)}
 
-        The interval is a bootstrap over speakers, or Wilson's where every clip is its own cluster.
-        """
-        hits = self.scores.hits(self.labels, k)
-        if len(set(self.speakers)) == len(hits):
-            return wilson(int(hits.sum()), len(hits))
-        return clustered_mean(hits, self.speakers.tolist())
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything but `skipped` as named arrays, for storage."""
+        arrays = {name: getattr(self, name) for name in ROWS}
+        for name, scores in self.scores.items():
+            arrays |= {f"embeddings/{name}": scores.embeddings, f"logits/{name}": scores.logits}
+        return arrays
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, NDArray[Any]], skipped: list[str]) -> Measured:
+        """What `arrays` came from."""
+        names = [key.partition("/")[2] for key in arrays if key.startswith("embeddings/")]
+        scores = {name: Scores(arrays[f"embeddings/{name}"], arrays[f"logits/{name}"]) for name in names}
+        return cls(**{name: arrays[name] for name in ROWS}, scores=scores, skipped=skipped)
 
 
-def measure(clips: ClipSet, scorer: Scorer) -> Measured:
-    """Analyse every clip once; memory grows with the fingerprints, not with the audio."""
-    return measure_waves(clips.waves, clips.labels, clips.speakers, scorer)
+ROWS = tuple(entry.name for entry in fields(Measured) if entry.name not in ("scores", "skipped"))
 
 
-def measure_waves(
-    waves: Iterable[np.ndarray], labels: NDArray[np.int64], speakers: Sequence[str], scorer: Scorer
-) -> Measured:
-    """`measure` for prepared waves (samples,) that come one by one."""
-    scores, seconds, prints = [], [], []
-    for chunk in _chunks(waves):
-        mels = scorer.mels(chunk)
-        scores.append(scorer.score_mels(mels))
-        prints += [fingerprint(mel.cpu().numpy()) for mel in mels]
-        seconds += [len(wave) / scorer.mel.sample_rate for wave in chunk]
+def measure(clips: Clips, encoders: Sequence[Encoder], description: str) -> Measured:
+    """Read every clip once for each way in which the encoders want it prepared; shows a progress bar.
+
+    Clips that cannot be read, or hold no sound, are left out and named in `skipped`. Memory grows with the numbers,
+    not with the audio.
+
+    Raises:
+        VocalgenError: no clip could be measured.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    main = encoders[0].prepare
+    log_mel = LogMel(_front_end(encoders[0]))
+    kept: list[int] = []
+    sounds: list[NDArray[np.float64]] = []
+    prints: list[NDArray[np.float16]] = []
+    digests: list[str] = []
+    scores: dict[str, list[Scores]] = {encoder.name: [] for encoder in encoders}
+    skipped: list[str] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=len(clips))
+        for start in range(0, len(clips), CHUNK):
+            indices = range(start, min(start + CHUNK, len(clips)))
+            waves = _read(clips, indices, main, skipped)
+            for prepare in {encoder.prepare: None for encoder in encoders}:
+                prepared = waves if prepare == main else {i: clips.wave(i, prepare) for i in waves}
+                for encoder in encoders:
+                    if encoder.prepare == prepare and prepared:
+                        scores[encoder.name].append(encoder.score(list(prepared.values())))
+            kept += waves
+            sounds.append(acoustics_of(list(waves.values()), main.sample_rate))
+            prints += [fingerprint(mel.numpy()).astype(np.float16) for mel in log_mels(list(waves.values()), log_mel)]
+            digests += [hashlib.sha256(wave.tobytes()).hexdigest()[:16] for wave in waves.values()]
+            bar.advance(task, len(indices))
+    if not kept:
+        reason = f"; the first: {skipped[0]}" if skipped else ""
+        raise VocalgenError(f"{description}: none of the {len(clips)} clips could be measured{reason}")
     return Measured(
-        Scores(np.concatenate([part.embeddings for part in scores]), np.concatenate([part.logits for part in scores])),
-        np.asarray(labels),
-        np.asarray(speakers),
-        np.array(seconds),
+        clips.labels[kept],
+        np.array([clips.speakers[index] for index in kept]),
+        np.array([clips.ids[index] for index in kept]),
+        np.concatenate(sounds),
         np.stack(prints),
+        np.array(digests),
+        {name: Scores.joined(parts) for name, parts in scores.items()},
+        skipped,
     )
 
 
-def _chunks(waves: Iterable[np.ndarray]) -> Iterable[list[np.ndarray]]:
-    chunk: list[np.ndarray] = []
-    for wave in waves:
-        chunk.append(wave)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _front_end(encoder: Encoder) -> MelConfig:
+    """The log-mel that fingerprints are made of: the encoder's own where it has one."""
+    own = getattr(encoder, "mel", None)
+    return own or (MEL_16K_EXVO if encoder.prepare.sample_rate == MEL_16K_EXVO.sample_rate else MEL_24K)
 
 
-def distance(a: Measured, b: Measured, shrinkage: Shrinkage) -> float:
-    """Fréchet distance of two sets in the classifier's embedding."""
-    return frechet_distance(Statistics.of(a.scores.embeddings), Statistics.of(b.scores.embeddings), shrinkage)
-
-
-def blockwise(estimate: Callable[..., Any], *sets: Measured) -> list[Any]:
-    """`estimate(*sets)` with one of ten blocks of clusters left out of every set, for `jackknife`."""
-    blocks = [_blocks(part.speakers) for part in sets]
-    return [
-        estimate(*(part[block != left_out] for part, block in zip(sets, blocks, strict=True)))
-        for left_out in range(BLOCKS)
-    ]
-
-
-def _blocks(clusters: NDArray[np.str_]) -> NDArray[np.int64]:
-    """(n,) block of each clip; clips of a cluster share one."""
-    _, group = np.unique(clusters, return_inverse=True)
-    order = np.random.default_rng(0).permutation(group.max() + 1)
-    return order[group] % BLOCKS
-
-
-def distance_interval(a: Measured, b: Measured, shrinkage: Shrinkage) -> Interval:
-    """`distance` with a jackknife interval over clusters of both sets."""
-    left_out = blockwise(lambda x, y: distance(x, y, shrinkage), a, b)
-    return jackknife(distance(a, b, shrinkage), left_out)
+def _read(clips: Clips, indices: range, prepare: Any, skipped: list[str]) -> dict[int, Wave]:
+    waves = {}
+    for index in indices:
+        try:
+            waves[index] = clips.wave(index, prepare)
+        except VocalgenError as error:
+            skipped.append(f"{clips.ids[index]}: {error}")
+    return waves

@@ -1,321 +1,426 @@
-"""How good are generated clips: accuracy and Fréchet distance beside real clips and beside anchors."""
+"""How good generated clips are, beside real ones and beside anchors: the whole measurement as one report."""
 
 from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance
 
 from vocalgen import __version__
+from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation import anchors
-from vocalgen.evaluation.duplicates import compare_neighbours, nearest
-from vocalgen.evaluation.measured import (
-    Measured,
-    blockwise,
-    distance,
-    distance_interval,
-    measure,
-)
-from vocalgen.metrics.frechet import Shrinkage
+from vocalgen.evaluation.acoustics import compare_acoustics
+from vocalgen.evaluation.columns import SCHEMA
+from vocalgen.evaluation.distance import Distances, Embedded, Row, add_positions
+from vocalgen.evaluation.measured import Measured, measure
+from vocalgen.evaluation.memory import Nearest, summary, to_training
+from vocalgen.evaluation.protocol import Protocol
+from vocalgen.evaluation.published import published
+from vocalgen.evaluation.rated import rating_row
+from vocalgen.evaluation.ratings import Ratings
+from vocalgen.evaluation.recognised import Recognition
+from vocalgen.evaluation.store import Store
 from vocalgen.metrics.intervals import Interval, jackknife
-from vocalgen.recognition.clips import ClipSet
-from vocalgen.recognition.scorer import Scorer
+from vocalgen.recognition.clips import Clips
+from vocalgen.recognition.encoders import Encoder
 
 logger = logging.getLogger(__name__)
 
 FEWEST = 10
 """Clips of an emotion, generated and real, below which nothing is computed."""
 
-RoundTrip = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A prepared wave (samples,) to the vocoder's rendering of its log-mel."""
-
 
 @dataclass(frozen=True)
-class Protocol:
-    """What is compared with what.
+class Reference:
+    """The real clips of an evaluation, measured, and the anchors made of them.
 
     Args:
-        reference: splits of real held-out clips.
-        floor: split of real clips that stand in for generated ones; its speakers are not in the reference.
-        draws: sets of floor clips, each of the size of the generated set; their mean is the floor.
-        shrinkage: of covariances: "none", "ledoit-wolf", or "auto": Ledoit-Wolf where a fold is too small.
-        seed: of draws.
+        held_out: clips of the reference splits.
+        pool: clips of the floor split.
+        draws: sets of clips of the pool.
+        anchors: measured sounds by name, each with as many clips of an emotion as a draw.
     """
 
-    reference: tuple[str, ...] = ("validation", "test")
-    floor: str = "train"
-    draws: int = 4
-    shrinkage: str = "auto"
-    seed: int = 0
+    held_out: Measured
+    pool: Measured
+    draws: list[Measured]
+    anchors: dict[str, Measured]
 
 
 @dataclass(frozen=True)
-class RealClips:
-    """Measured real clips: the reference, and draws of floor clips with as many clips an emotion as asked."""
+class Bench:
+    """What a system is measured with.
 
-    reference: Measured
-    splits: dict[str, Measured]
-    draws: list[Measured]
-    pool: ClipSet
+    Args:
+        vocabulary: what labels refer to.
+        real: real clips of some splits.
+        encoders: the first one is the main one.
+        voice: vocoder of the anchors.
+        store: where measurements of real clips and anchors are kept.
+        origin: JSON-ready fingerprint of the real clips.
+    """
+
+    vocabulary: Vocabulary
+    real: Callable[[Sequence[str]], Clips]
+    encoders: Sequence[Encoder]
+    voice: anchors.Voice
+    store: Store
+    origin: dict[str, Any]
+
+    def reference(self, protocol: Protocol, counts: dict[int, int]) -> Reference:
+        """Measure the real clips and the anchors, or take them from the store.
+
+        Args:
+            counts: clips of each emotion in a draw.
+        """
+        held_out = self._measured(self.real(protocol.reference), {"splits": protocol.reference}, "real clips, held out")
+        floor = self.real([protocol.floor])
+        pool = self._measured(floor, {"splits": [protocol.floor]}, f"real clips, {protocol.floor}")
+        rows = {str(name): row for row, name in enumerate(floor.ids)}
+        chosen = anchors.draws(pool.labels, counts, protocol.draws, protocol.seed)
+        first = floor.select(np.array([rows[str(name)] for name in pool.ids[chosen[0]]]))
+        sounds = anchors.made(first, self.voice, self.encoders[0].prepare, protocol.seed)
+        key = {"splits": [protocol.floor], "counts": counts, "seed": protocol.seed, "voice": self.voice.name}
+        measured = {name: self._measured_lazily(make, {**key, "anchor": name}, name) for name, make in sounds.items()}
+        return Reference(held_out, pool, [pool[indices] for indices in chosen], measured)
+
+    def _measured(self, clips: Clips, key: dict[str, Any], what: str) -> Measured:
+        return self._measured_lazily(lambda: clips, key, what)
+
+    def _measured_lazily(self, clips: Callable[[], Clips], key: dict[str, Any], what: str) -> Measured:
+        encoders = [[encoder.name, encoder.checksum, repr(encoder.prepare)] for encoder in self.encoders]
+        full = {**self.origin, **key, "vocabulary": self.vocabulary.emotions, "encoders": encoders}
+        return self.store.get(full, lambda: measure(clips(), self.encoders, what))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report with the measurements behind it."""
+
+    report: dict[str, Any]
+    systems: dict[str, Measured]
+    reference: Reference
 
 
 def evaluate(
-    generated: ClipSet,
-    real: Callable[[Sequence[str]], ClipSet],
-    scorer: Scorer,
-    protocol: Protocol | None = None,
-    round_trip: RoundTrip | None = None,
-    system: str = "generated",
-) -> dict[str, Any]:
-    """The whole measurement as a JSON-ready report.
+    systems: Mapping[str, Clips], bench: Bench, protocol: Protocol, ratings: Mapping[str, Ratings] | None = None
+) -> Evaluation:
+    """Measure systems side by side.
 
     Args:
-        generated: prepared generated clips.
-        real: real clips of some splits.
-        round_trip: the vocoder, for the anchor of that name.
+        systems: generated clips by name.
+        ratings: human ratings of the clips of some systems.
 
     Raises:
-        VocalgenError: an emotion with fewer than `FEWEST` generated or real clips.
+        VocalgenError: an emotion with fewer than `FEWEST` generated or real clips; no clip at all.
     """
-    protocol = protocol or Protocol()
-    logger.info("measuring %d generated clips", len(generated))
-    measured = measure(generated, scorer)
-    emotions = sorted(set(measured.labels.tolist()))
-    counts = {emotion: int((measured.labels == emotion).sum()) for emotion in emotions}
-    _require_enough(counts, "generated", scorer)
-    known = _measure_real(real, scorer, protocol, counts)
-    smallest = min(int((part.labels == e).sum()) for part in (measured, known.reference) for e in emotions)
-    shrinkage = choose_shrinkage(protocol.shrinkage, smallest, scorer.dim)
-    comparison = Comparison(known, emotions, shrinkage)
-    names = scorer.emotions.emotions
-    logger.info("comparing")
-    rows = {system: comparison.row(measured, intervals=True)}
-    rows["real clips (floor)"] = comparison.floor_row()
-    for name, anchor in _anchors(known, scorer, emotions, round_trip, protocol.seed):
-        logger.info("anchor: %s", name)
-        rows[name] = comparison.row(anchor)
-    rows["other-emotion real clips"] = comparison.other_emotions()
+    names = bench.vocabulary.emotions
+    warnings: list[str] = []
+    emotions = [bench.vocabulary.index(name) for name in protocol.emotions] or list(range(len(names)))
+    measured = {name: measure(clips, bench.encoders, name) for name, clips in systems.items()}
+    n = _equal_counts(measured, emotions, protocol, names, warnings)
+    measured = {name: _first(clips, n, emotions) for name, clips in measured.items()}
+    reference = bench.reference(protocol, dict.fromkeys(emotions, n))
+    _check_real(reference, measured, emotions, names, warnings)
+    sections: dict[str, Any] = {}
+    main: Distances | None = None
+    for encoder in bench.encoders:
+        distances = _distances(encoder, reference, emotions, protocol, n)
+        suffix = "" if main is None else f":{encoder.name}"
+        main = main or distances
+        if distances.shrinkage:
+            warnings.append(
+                f"{encoder.name}: {n} clips of an emotion are too few for a covariance in "
+                f"{reference.held_out.scores[encoder.name].embeddings.shape[1]} dimensions; covariances are shrunk "
+                f"(Ledoit-Wolf), so distances compare within this report only"
+            )
+        rows = _distance_rows(encoder, distances, measured, reference)
+        sections[f"distance{suffix}"] = {"kind": "distance", "encoder": encoder.name, "rows": rows}
+        if encoder.emotions is not None and all(names[e] in encoder.emotions for e in emotions):
+            recognition = Recognition(encoder, bench.vocabulary, reference.held_out, emotions)
+            sections[f"recognition{suffix}"] = {
+                "kind": "recognition",
+                "encoder": encoder.name,
+                "rows": _recognition_rows(recognition, measured, reference),
+            }
+    assert main is not None
+    sections["acoustics"] = _section("acoustics", _acoustic_rows(measured, reference, emotions))
+    if protocol.memory:
+        sections["memory"] = _section("memory", _memory_rows(measured, reference, bench.encoders[0].name, emotions))
+    rated = {
+        name: rating_row(given, measured[name], names, emotions, sections["distance"]["rows"][name], protocol)
+        for name, given in (ratings or {}).items()
+    }
+    if rated:
+        sections["ratings"] = _section("ratings", {name: row for name, (row, _) in rated.items()})
+        warnings += [f"{name}: {line}" for name, (_, lines) in rated.items() for line in lines]
+    report = {
+        "schema": SCHEMA,
+        "systems": list(measured),
+        "anchors": [anchors.HELD_OUT, *(name for name in anchors.ANCHORS if name in sections["distance"]["rows"])],
+        "emotions": [names[e] for e in emotions],
+        "conditions": _conditions(bench, protocol, measured, reference, emotions, n, distances),
+        "warnings": warnings,
+        "sections": {
+            key: {**section, "rows": {name: _named(row, names) for name, row in section["rows"].items()}}
+            for key, section in sections.items()
+        },
+        **_matrices(bench.encoders[0], bench.vocabulary, main, measured, reference, emotions),
+        "differences": _differences(main, bench.encoders[0].name, measured, emotions),
+        "published": published(protocol.published) if protocol.published else [],
+    }
+    return Evaluation(_plain(report), measured, reference)
+
+
+def _equal_counts(
+    measured: Mapping[str, Measured],
+    emotions: Sequence[int],
+    protocol: Protocol,
+    names: Sequence[str],
+    warnings: list[str],
+) -> int:
+    """Clips of an emotion that every set has, so that all rows have the same n."""
+    fewest = protocol.per_emotion
+    for system, clips in measured.items():
+        counts = {e: clips.counts.get(e, 0) for e in emotions}
+        missing = [names[e] for e, count in counts.items() if not count]
+        if len(missing) == len(emotions):
+            raise VocalgenError(f"{system}: no clips of the emotions of the protocol")
+        if missing:
+            warnings.append(f"{system}: no clips of {', '.join(missing)}; its means are over the others")
+        for e, count in counts.items():
+            if 0 < count < FEWEST:
+                raise VocalgenError(f"{system}: {count} clips of {names[e]}; a distribution needs {FEWEST} at least")
+        smallest = min(count for count in counts.values() if count)
+        if smallest < protocol.per_emotion:
+            rarest = min((e for e in emotions if counts[e]), key=counts.__getitem__)
+            warnings.append(
+                f"{system}: {smallest} clips of {names[rarest]} "
+                f"where the protocol asks for {protocol.per_emotion}; every set was cut to the fewest"
+            )
+        if clips.skipped:
+            warnings.append(f"{system}: {len(clips.skipped)} clips left out, first {clips.skipped[0]}")
+        fewest = min(fewest, smallest)
+    return fewest
+
+
+def _first(clips: Measured, n: int, emotions: Sequence[int]) -> Measured:
+    """The first n clips of each emotion."""
+    chosen = np.concatenate([np.flatnonzero(clips.labels == e)[:n] for e in emotions])
+    kept = clips[np.sort(chosen)]
+    return Measured(**{**vars(kept), "skipped": clips.skipped})
+
+
+def _check_real(
+    reference: Reference,
+    measured: Mapping[str, Measured],
+    emotions: Sequence[int],
+    names: Sequence[str],
+    warnings: list[str],
+) -> None:
+    held_out = reference.held_out
+    for e in emotions:
+        count = held_out.counts.get(e, 0)
+        if count < FEWEST:
+            raise VocalgenError(f"{names[e]}: {count} clips in the reference; a distribution needs {FEWEST} at least")
+    shared = sorted(set(held_out.speakers.tolist()) & set(reference.pool.speakers.tolist()))
+    if shared:
+        warnings.append(
+            f"{len(shared)} speakers are in the reference and in the floor split, first {shared[0]}: "
+            f"the floor is too low"
+        )
+    known = {**_by_digest(reference.pool), **_by_digest(held_out)}
+    for system, clips in measured.items():
+        copies = [(own, known[digest]) for own, digest in zip(clips.ids, clips.digests, strict=True) if digest in known]
+        if copies:
+            warnings.append(
+                f"{system}: {len(copies)} clips are copies of real ones, first {copies[0][0]} of {copies[0][1]}"
+            )
+
+
+def _by_digest(clips: Measured) -> dict[str, str]:
+    return dict(zip(clips.digests.tolist(), clips.ids.tolist(), strict=True))
+
+
+def _distances(
+    encoder: Encoder, reference: Reference, emotions: Sequence[int], protocol: Protocol, n: int
+) -> Distances:
+    held_out = Embedded.of(reference.held_out, encoder.name)
+    draws = [Embedded.of(draw, encoder.name) for draw in reference.draws]
+    smallest = min(n, *(reference.held_out.counts[e] for e in emotions))
+    return Distances(held_out, draws, emotions, protocol, smallest)
+
+
+def _distance_rows(
+    encoder: Encoder, distances: Distances, measured: Mapping[str, Measured], reference: Reference
+) -> dict[str, Row]:
+    logger.info("distances in the embedding of %s", encoder.name)
+    rows = {name: distances.row(Embedded.of(clips, encoder.name), intervals=True) for name, clips in measured.items()}
+    rows[anchors.FLOOR] = distances.floor_row()
+    for name, clips in reference.anchors.items():
+        rows[name] = distances.row(Embedded.of(clips, encoder.name))
+    if len(distances.emotions) > 1:
+        rows[anchors.OTHERS] = distances.other_emotions()
+    add_positions(rows, anchors.BAD)
+    return rows
+
+
+def _recognition_rows(
+    recognition: Recognition, measured: Mapping[str, Measured], reference: Reference
+) -> dict[str, Row]:
+    logger.info("recognition by %s", recognition.encoder.name)
+    sets = {**measured, anchors.HELD_OUT: recognition.reference, anchors.FLOOR: reference.draws[0]}
+    return {name: recognition.row(clips) for name, clips in {**sets, **reference.anchors}.items()}
+
+
+def _acoustic_rows(measured: Mapping[str, Measured], reference: Reference, emotions: Sequence[int]) -> dict[str, Row]:
+    sets = {**measured, anchors.FLOOR: reference.draws[0], **reference.anchors}
+    held_out = reference.held_out[np.isin(reference.held_out.labels, emotions)]
     return {
-        "system": system,
+        name: {
+            "overall": compare_acoustics(clips.acoustics, held_out.acoustics),
+            "emotions": {
+                e: compare_acoustics(clips.of(e).acoustics, held_out.of(e).acoustics)
+                for e in emotions
+                if e in clips.counts
+            },
+        }
+        for name, clips in sets.items()
+    }
+
+
+def _memory_rows(
+    measured: Mapping[str, Measured], reference: Reference, encoder: str, emotions: Sequence[int]
+) -> dict[str, Row]:
+    logger.info("looking for copies")
+    held_out = reference.held_out[np.isin(reference.held_out.labels, emotions)]
+
+    pool = reference.pool
+
+    def to_pool(clips: Measured) -> Nearest:
+        embeddings = clips.scores[encoder].embeddings
+        return to_training(clips.prints, embeddings, pool.prints, pool.scores[encoder].embeddings)
+
+    real = to_pool(held_out)
+    rows = {}
+    for name, clips in measured.items():
+        own = to_pool(clips)
+        by_emotion = {}
+        for e in clips.counts:
+            here, there = clips.labels == e, held_out.labels == e
+            by_emotion[e] = summary(own[here], real[there], clips.prints[here], held_out.prints[there])
+        rows[name] = {"overall": summary(own, real, clips.prints, held_out.prints), "emotions": by_emotion}
+    return rows
+
+
+def _matrices(
+    encoder: Encoder,
+    vocabulary: Vocabulary,
+    distances: Distances,
+    measured: Mapping[str, Measured],
+    reference: Reference,
+    emotions: Sequence[int],
+) -> dict[str, Any]:
+    sets = {**measured, anchors.FLOOR: reference.draws[0]}
+    between = {name: distances.between(Embedded.of(clips, encoder.name)) for name, clips in sets.items()}
+    confusion: dict[str, NDArray[np.int64]] = {}
+    if encoder.emotions is not None and all(vocabulary.emotions[e] in encoder.emotions for e in emotions):
+        recognition = Recognition(encoder, vocabulary, reference.held_out, emotions)
+        sets = {**measured, anchors.HELD_OUT: recognition.reference}
+        confusion = {name: recognition.confusion(clips) for name, clips in sets.items()}
+    heard = encoder.emotions.emotions if encoder.emotions is not None and confusion else ()
+    return {"between": between, "confusion": confusion, "heard": list(heard)}
+
+
+def _differences(
+    distances: Distances, encoder: str, measured: Mapping[str, Measured], emotions: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Differences of the systems with intervals; the same speakers of the reference are left out for both."""
+    found = []
+    estimates: dict[str, Callable[..., Callable[[Embedded, Embedded], float]]] = {
+        "ratio": lambda common: lambda clips, reference: distances.mean_ratio(clips, common, reference),
+        "pooled": lambda common: lambda clips, reference: distances.pooled(clips, common, reference),
+    }
+    for a, b in combinations(measured, 2):
+        common = [e for e in emotions if e in measured[a].counts and e in measured[b].counts]
+        if not common:
+            continue
+        sets = [Embedded.of(measured[name], encoder).only(common) for name in (a, b)]
+        for column, estimate in estimates.items():
+            values = [estimate(common)(clips, distances.reference) for clips in sets]
+            left = [distances.left_out(estimate(common), clips) for clips in sets]
+            value = jackknife(values[0] - values[1], np.subtract(left[0], left[1]))
+            found.append({"a": a, "b": b, "section": "distance", "column": column, "value": value})
+    return found
+
+
+def _conditions(
+    bench: Bench,
+    protocol: Protocol,
+    measured: Mapping[str, Measured],
+    reference: Reference,
+    emotions: Sequence[int],
+    n: int,
+    distances: Distances,
+) -> dict[str, Any]:
+    held_out = reference.held_out
+    return {
         "vocalgen": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "protocol": asdict(protocol),
-        "encoder": {
-            "name": scorer.name,
-            "sha256": scorer.checksum,
-            "dimension": scorer.dim,
-            "mel": scorer.mel.to_dict(),
-            "covariance": "Ledoit-Wolf shrinkage" if shrinkage else "unbiased, no shrinkage",
+        "clips_of_an_emotion": n,
+        "generated": {name: len(clips) for name, clips in measured.items()},
+        "skipped": {name: clips.skipped for name, clips in measured.items()},
+        "reference": {
+            **bench.origin,
+            "splits": list(protocol.reference),
+            "clips": int(np.isin(held_out.labels, emotions).sum()),
+            "speakers": len(set(held_out.speakers.tolist())),
         },
-        "n": {
-            "generated": {names[emotion]: counts[emotion] for emotion in emotions},
-            "skipped": generated.skipped,
-            "reference": {names[e]: int((known.reference.labels == e).sum()) for e in emotions},
-            "floor_draws": len(known.draws),
-            "floor": {names[e]: int((known.draws[0].labels == e).sum()) for e in emotions},
-        },
-        "real_accuracy": {
-            split: _accuracy(part[np.isin(part.labels, emotions)]) for split, part in known.splits.items()
-        },
-        "real_accuracy_by_emotion": {names[e]: _accuracy(known.reference.of(e)) for e in emotions},
-        "rows": {name: _named(row, names) for name, row in rows.items()},
-        "confusion": _confusion(measured, len(names)),
-        "duplicates": asdict(
-            compare_neighbours(_neighbours(measured, emotions), _neighbours(known.draws[0], emotions))
-        ),
+        "floor": {"split": protocol.floor, "draws": len(reference.draws), "clips": len(reference.draws[0])},
+        "voice": bench.voice.name,
+        "encoders": [
+            {
+                "name": encoder.name,
+                "sha256": encoder.checksum,
+                "dimension": int(held_out.scores[encoder.name].embeddings.shape[1]),
+                "prepare": asdict(encoder.prepare),
+            }
+            for encoder in bench.encoders
+        ],
+        "covariance": "Ledoit-Wolf shrinkage" if distances.shrinkage else "unbiased, no shrinkage",
     }
 
 
-class Comparison:
-    """Rows of the report: each a system or anchor against the reference."""
-
-    def __init__(self, real: RealClips, emotions: list[int], shrinkage: Shrinkage) -> None:
-        self.real, self.emotions, self.shrinkage = real, emotions, shrinkage
-        self.reference = {emotion: real.reference.of(emotion) for emotion in emotions}
-        self.chosen = real.reference[np.isin(real.reference.labels, emotions)]
-        self.floors = {
-            emotion: [self.distance(draw.of(emotion), self.reference[emotion]) for draw in real.draws]
-            for emotion in emotions
-        }
-        self.floor = {emotion: float(np.mean(values)) for emotion, values in self.floors.items()}
-        self.pooled_floor = float(np.mean([self.distance(draw, self.chosen) for draw in real.draws]))
-
-    def distance(self, a: Measured, b: Measured) -> float:
-        """Fréchet distance with this comparison's shrinkage."""
-        return distance(a, b, self.shrinkage)
-
-    def row(self, clips: Measured, intervals: bool = False) -> dict[str, Any]:
-        """Distances, ratios to the floor, accuracies and durations of a set, by emotion and in all."""
-        by_emotion = {}
-        for emotion in self.emotions:
-            part, reference = clips.of(emotion), self.reference[emotion]
-            value: Any = self.distance(part, reference)
-            if intervals:
-                value = distance_interval(part, reference, self.shrinkage)
-            by_emotion[emotion] = {
-                "n": len(part),
-                "frechet": value,
-                "floor": self.floor[emotion],
-                "ratio": _value(value) / self.floor[emotion],
-                **_accuracy(part),
-                "duration_wasserstein": float(wasserstein_distance(part.seconds, reference.seconds)),
-                "seconds": float(part.seconds.mean()),
-            }
-        return {**self._summary(clips, by_emotion, intervals), "emotions": by_emotion}
-
-    def floor_row(self) -> dict[str, Any]:
-        """The row of the real floor clips: means over the draws."""
-        rows = [self.row(draw) for draw in self.real.draws]
-        row = rows[0]
-        for emotion in self.emotions:
-            entry = row["emotions"][emotion]
-            entry["frechet"] = self.floor[emotion]
-            entry["ratio"] = 1.0
-            entry["frechet_deviation_of_draws"] = float(np.std(self.floors[emotion]))
-            for key in ("duration_wasserstein", "seconds"):
-                entry[key] = float(np.mean([other["emotions"][emotion][key] for other in rows]))
-        for key in ("mean_frechet", "pooled_frechet", "pooled_ratio", "duration_wasserstein", "seconds"):
-            row[key] = float(np.mean([other[key] for other in rows]))
-        row["mean_ratio"] = 1.0
-        return row
-
-    def other_emotions(self) -> dict[str, Any]:
-        """Floor clips of every other emotion against each emotion: mean and nearest distance."""
-        draw = self.real.draws[0]
-        away = {
-            emotion: {
-                other: self.distance(draw.of(other), self.reference[emotion])
-                for other in self.emotions
-                if other != emotion
-            }
-            for emotion in self.emotions
-        }
-        if len(self.emotions) < 2:
-            return {"emotions": {}}
-        by_emotion = {
-            emotion: {
-                "frechet": float(np.mean(list(values.values()))),
-                "ratio": float(np.mean(list(values.values()))) / self.floor[emotion],
-                "nearest": min(values, key=values.__getitem__),
-                "nearest_frechet": min(values.values()),
-            }
-            for emotion, values in away.items()
-        }
-        return {
-            "mean_frechet": float(np.mean([entry["frechet"] for entry in by_emotion.values()])),
-            "mean_ratio": float(np.mean([entry["ratio"] for entry in by_emotion.values()])),
-            "mean_nearest_ratio": float(
-                np.mean([entry["nearest_frechet"] / self.floor[e] for e, entry in by_emotion.items()])
-            ),
-            "emotions": by_emotion,
-        }
-
-    def _summary(self, clips: Measured, by_emotion: dict[int, Any], intervals: bool) -> dict[str, Any]:
-        pooled: Any = self.distance(clips, self.chosen)
-        ratio: Any = self._mean_ratio(clips, self.chosen)
-        if intervals:
-            pooled = distance_interval(clips, self.chosen, self.shrinkage)
-            ratio = jackknife(ratio, blockwise(self._mean_ratio, clips, self.chosen))
-        return {
-            "n": len(clips),
-            "mean_frechet": float(np.mean([_value(entry["frechet"]) for entry in by_emotion.values()])),
-            "mean_ratio": ratio,
-            "pooled_frechet": pooled,
-            "pooled_ratio": _value(pooled) / self.pooled_floor,
-            **_accuracy(clips),
-            "duration_wasserstein": float(wasserstein_distance(clips.seconds, self.chosen.seconds)),
-            "seconds": float(clips.seconds.mean()),
-        }
-
-    def _mean_ratio(self, clips: Measured, reference: Measured) -> float:
-        """Mean over emotions of distance / floor; the floor stays that of the whole reference."""
-        ratios = [self.distance(clips.of(e), reference.of(e)) / self.floor[e] for e in self.emotions]
-        return float(np.mean(ratios))
+def _section(kind: str, rows: dict[str, Row]) -> dict[str, Any]:
+    return {"kind": kind, "encoder": None, "rows": rows}
 
 
-def _measure_real(
-    real: Callable[[Sequence[str]], ClipSet], scorer: Scorer, protocol: Protocol, counts: dict[int, int]
-) -> RealClips:
-    splits = {}
-    for split in protocol.reference:
-        logger.info("measuring real clips: %s", split)
-        splits[split] = measure(real([split]), scorer)
-    parts = list(splits.values())
-    reference = Measured.joined(parts)
-    _require_enough({e: int((reference.labels == e).sum()) for e in counts}, "reference", scorer)
-    pool = real([protocol.floor])
-    chosen = anchors.draws(pool.labels, counts, protocol.draws, protocol.seed)
-    logger.info("measuring %d sets of real clips: %s", len(chosen), protocol.floor)
-    drawn = [measure(pool.select(indices), scorer) for indices in chosen]
-    return RealClips(reference, splits, drawn, pool.select(chosen[0]))
-
-
-def _require_enough(counts: dict[int, int], what: str, scorer: Scorer) -> None:
-    for emotion, n in counts.items():
-        if n < FEWEST:
-            name = scorer.emotions.emotions[emotion]
-            raise VocalgenError(f"{name}: {n} {what} clips; a distribution needs {FEWEST} at least")
-
-
-def _anchors(
-    real: RealClips, scorer: Scorer, emotions: list[int], round_trip: RoundTrip | None, seed: int
-) -> Iterator[tuple[str, Measured]]:
-    if round_trip is not None:
-        yield "vocoder round trip of real clips", anchors.vocoded(real.pool, round_trip, scorer)
-    labels = real.draws[0].labels
-    yield "class-mean mel", anchors.class_mean(real.pool, scorer, emotions)
-    yield "white noise", anchors.noise(labels, scorer, seed)
-    yield "silence", anchors.silence(labels, scorer)
-
-
-def choose_shrinkage(asked: str, smallest: int, dim: int) -> Shrinkage:
-    """Shrinkage for every covariance of a comparison whose smallest set of an emotion has `smallest` clips.
-
-    Raises:
-        VocalgenError: unknown choice, or "none" where the covariances would be singular.
-    """
-    if asked not in ("none", "ledoit-wolf", "auto"):
-        raise VocalgenError(f"unknown shrinkage {asked!r}; choose none, ledoit-wolf or auto")
-    # For the intervals about a tenth of the clips is left out, in whole speakers.
-    enough = 0.8 * smallest > dim + 1
-    if asked == "none" and not enough:
-        raise VocalgenError(
-            f"an emotion has only {smallest} clips, too few for a covariance in {dim} dimensions; "
-            f"use shrinkage ledoit-wolf or more clips"
-        )
-    return "ledoit-wolf" if asked == "ledoit-wolf" or not enough else None
-
-
-def _accuracy(clips: Measured) -> dict[str, Interval]:
-    return {"top1": clips.accuracy(1), "top3": clips.accuracy(3)}
-
-
-def _neighbours(clips: Measured, emotions: list[int]) -> NDArray[np.float64]:
-    return np.concatenate([nearest(clips.of(emotion).fingerprints) for emotion in emotions])
-
-
-def _confusion(clips: Measured, classes: int) -> list[list[int]]:
-    table = np.zeros((classes, classes), dtype=int)
-    np.add.at(table, (clips.labels, clips.scores.logits.argmax(axis=1)), 1)
-    return table.tolist()
-
-
-def _value(estimate: float | Interval) -> float:
-    return estimate.value if isinstance(estimate, Interval) else estimate
-
-
-def _named(row: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+def _named(row: Row, names: Sequence[str]) -> Row:
     """Emotion names in place of indices."""
-    by_emotion = {names[index]: dict(entry) for index, entry in row["emotions"].items()}
-    for entry in by_emotion.values():
-        if "nearest" in entry:
-            entry["nearest"] = names[entry["nearest"]]
-    return {**row, "emotions": by_emotion}
+    return {**row, "emotions": {names[index]: entry for index, entry in row["emotions"].items()}}
+
+
+def _plain(value: Any) -> Any:
+    """JSON-ready: intervals and arrays as lists, NaN as None."""
+    if isinstance(value, Interval):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

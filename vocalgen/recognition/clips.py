@@ -2,133 +2,188 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vocalgen import audio
 from vocalgen.data import CacheConfig, WaveCache, prepare_wave, to_int16
 from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
 
+Wave = NDArray[np.float32]
 
-@dataclass(frozen=True)
-class ClipSet:
-    """Prepared waves with labels and, for real clips, speakers.
+
+class Clips(ABC):
+    """Clips with labels, whose audio is read when asked for.
 
     Args:
-        waves: (samples,) float32 each.
         labels: (n,) index of each clip's emotion.
-        speakers: of each clip; for generated clips a name of its own each.
+        speakers: of each clip; where nobody is known, a name of its own each.
         ids: manifest id or file name.
-        skipped: one line about each clip that could not be used.
     """
 
-    waves: Sequence[np.ndarray]
-    labels: np.ndarray
+    labels: NDArray[np.int64]
     speakers: list[str]
     ids: list[str]
-    skipped: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, chosen: np.ndarray) -> ClipSet:
-        """The clips at the indices `chosen`."""
-        return ClipSet(
-            _Chosen(self.waves, chosen),
-            self.labels[chosen],
-            [self.speakers[index] for index in chosen],
-            [self.ids[index] for index in chosen],
-        )
+    @abstractmethod
+    def wave(self, index: int, prepare: CacheConfig) -> Wave:
+        """One clip, prepared.
+
+        Raises:
+            VocalgenError: it cannot be read, or holds no sound.
+        """
+
+    def select(self, indices: NDArray[np.int64]) -> Chosen:
+        """Some of the clips."""
+        return Chosen(self, indices)
 
 
-class _Chosen(Sequence[np.ndarray]):
-    """Some of a sequence of waves, read when asked for."""
+class Chosen(Clips):
+    """Some of a set of clips."""
 
-    def __init__(self, waves: Sequence[np.ndarray], indices: np.ndarray) -> None:
-        self.waves, self.indices = waves, indices
+    def __init__(self, clips: Clips, indices: NDArray[np.int64]) -> None:
+        self.clips, self.indices = clips, indices
+        self.labels = clips.labels[indices]
+        self.speakers = [clips.speakers[index] for index in indices]
+        self.ids = [clips.ids[index] for index in indices]
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> np.ndarray:  # type: ignore[override]
-        return self.waves[int(self.indices[place])]
-
-
-class _Cached(Sequence[np.ndarray]):
-    """The waves of a cache as a sequence."""
-
-    def __init__(self, cache: WaveCache) -> None:
-        self.cache = cache
-
-    def __len__(self) -> int:
-        return len(self.cache)
-
-    def __getitem__(self, place: int) -> np.ndarray:  # type: ignore[override]
-        return self.cache.wave(place)
+    def wave(self, index: int, prepare: CacheConfig) -> Wave:
+        """One clip of the choice."""
+        return self.clips.wave(int(self.indices[index]), prepare)
 
 
-def real_clips(cache: WaveCache, splits: Sequence[str], emotions: Vocabulary) -> ClipSet:
-    """Clips of some splits with one strongest emotion each; waves are read from the cache when asked for.
+class Changed(Clips):
+    """Clips whose prepared waves pass through a function, for instance a vocoder's round trip."""
+
+    def __init__(self, clips: Clips, change: Callable[[Wave, int], Wave]) -> None:
+        self.clips, self.change = clips, change
+        self.labels, self.speakers, self.ids = clips.labels, clips.speakers, clips.ids
+
+    def wave(self, index: int, prepare: CacheConfig) -> Wave:
+        """One clip, changed: `change(wave, sample rate)`."""
+        return self.change(self.clips.wave(index, prepare), prepare.sample_rate)
+
+
+class Made(Clips):
+    """Waves made on the spot, each its own speaker: `make(index)` gives (wave, sample rate)."""
+
+    def __init__(self, labels: NDArray[np.int64], make: Callable[[int], tuple[Wave, int]]) -> None:
+        self.labels, self.make = labels, make
+        self.ids = [str(index) for index in range(len(labels))]
+        self.speakers = self.ids
+
+    def wave(self, index: int, prepare: CacheConfig) -> Wave:
+        """One wave, resampled; not trimmed, as it may hold no sound."""
+        wave, rate = self.make(index)
+        return audio.resample(wave, rate, prepare.sample_rate)
+
+
+class RealClips(Clips):
+    """Usable clips of some splits of a manifest, each with its strongest emotion.
+
+    Args:
+        manifest: CSV of `vocalgen data prepare`.
+        splits: of these the clips are.
+        emotions: what labels refer to.
+        prepare: of the audio that is opened first; others are opened when asked for.
 
     Raises:
-        VocalgenError: the cache has other emotions than `emotions`, or a split has no clips.
+        VocalgenError: the manifest cannot be read, has none of these emotions, or lacks a split.
     """
-    if cache.emotions.emotions != emotions.emotions:
-        raise VocalgenError(
-            f"{cache.folder}: its emotions ({cache.emotions.name}) are not those of the classifier ({emotions.name})"
-        )
-    chosen = np.concatenate([cache.select(split) for split in splits])
-    labels = np.nan_to_num(cache.intensities).argmax(axis=1)
-    everything = ClipSet(_Cached(cache), labels, cache.speakers, cache.ids)
-    return everything.select(chosen)
+
+    def __init__(self, manifest: str | Path, splits: Sequence[str], emotions: Vocabulary, prepare: CacheConfig) -> None:
+        self.manifest = Path(manifest)
+        self._caches: dict[CacheConfig, WaveCache] = {}
+        cache = self._cache(prepare)
+        of_ours = _positions(cache.emotions, emotions, self.manifest)
+        strongest = np.nan_to_num(cache.intensities).argmax(axis=1)
+        chosen = np.concatenate([cache.select(split) for split in splits])
+        self.rows = chosen[of_ours[strongest[chosen]] >= 0]
+        self.labels = of_ours[strongest[self.rows]]
+        self.ids = [cache.ids[row] for row in self.rows]
+        self.speakers = [cache.speakers[row] or f"clip {cache.ids[row]}" for row in self.rows]
+
+    def wave(self, index: int, prepare: CacheConfig) -> Wave:
+        """One clip from the packed audio of that preparation."""
+        return self._cache(prepare).wave(int(self.rows[index]))
+
+    def _cache(self, prepare: CacheConfig) -> WaveCache:
+        if prepare not in self._caches:
+            self._caches[prepare] = WaveCache.of(self.manifest, cache_folder(self.manifest, prepare), prepare)
+        return self._caches[prepare]
 
 
-def generated_clips(folder: str | Path, emotions: Vocabulary, prepare: CacheConfig) -> ClipSet:
-    """Read DIR/<emotion>/*.wav (or any other audio format), prepared exactly as real clips are.
+def cache_folder(manifest: Path, prepare: CacheConfig) -> Path:
+    """Where the packed audio of a manifest lies: beside it, `emogator-24k` for `emogator.csv`."""
+    plain = CacheConfig(sample_rate=prepare.sample_rate)
+    kind = "" if prepare == plain else "-" + hashlib.sha256(repr(prepare).encode()).hexdigest()[:8]
+    return manifest.with_name(f"{manifest.stem}-{prepare.sample_rate // 1000}k{kind}")
 
-    Folder names are emotion names in any spelling `Vocabulary.index` knows. Clips that cannot be read, or hold no
-    sound, are listed in `skipped`.
+
+class FolderClips(Clips):
+    """Generated clips DIR/<emotion>/*.wav, or any other audio format, by any system.
+
+    Folder names are emotion names in any spelling `Vocabulary.index` knows; other folders are left out.
+
+    Args:
+        folder: DIR.
+        emotions: what labels refer to.
+        most: clips of an emotion that are used, the first by name; None uses all.
 
     Raises:
-        VocalgenError: there is no folder of a known emotion, or no readable clip.
+        VocalgenError: no such folder, or nothing in a folder of a known emotion.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise VocalgenError(f"{folder} is not a folder of generated clips")
-    waves, labels, ids, skipped = [], [], [], []
-    for label, file in _files(folder, emotions):
-        name = f"{file.parent.name}/{file.name}"
-        try:
-            wave, _ = audio.read(file, prepare.sample_rate)
-        except VocalgenError as error:
-            skipped.append(f"{name}: {error}")
-            continue
+
+    def __init__(self, folder: str | Path, emotions: Vocabulary, most: int | None = None) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise VocalgenError(f"{folder} is not a folder of generated clips")
+        found = [(label, file) for label, file in _files(self.folder, emotions, most)]
+        if not found:
+            raise VocalgenError(
+                f"{folder} holds no clips; the layout is DIR/<emotion>/*.wav with emotions such as "
+                f"{', '.join(slug(name) for name in emotions.emotions[:3])}"
+            )
+        self.files = [file for _, file in found]
+        self.labels = np.array([label for label, _ in found])
+        self.ids = [f"{file.parent.name}/{file.name}" for file in self.files]
+        self.speakers = self.ids
+
+    def wave(self, index: int, prepare: CacheConfig) -> Wave:
+        """One clip, prepared exactly as real clips are."""
+        wave, _ = audio.read(self.files[index], prepare.sample_rate)
         if np.abs(wave).max() < audio.SILENT_PEAK:
-            skipped.append(f"{name}: silent")
-            continue
-        # Sixteen bits, as in the cache of the real clips.
-        waves.append(to_int16(prepare_wave(wave, prepare)).astype(np.float32) / np.float32(32767.0))
-        labels.append(label)
-        ids.append(name)
-    if not waves:
-        raise VocalgenError(
-            f"{folder} holds no readable clips; the layout is DIR/<emotion>/*.wav with emotions such as "
-            f"{', '.join(slug(name) for name in emotions.emotions[:3])}"
-        )
-    return ClipSet(waves, np.array(labels), list(ids), ids, skipped)
+            raise VocalgenError("silent")
+        # Sixteen bits, as in the packed audio of the real clips.
+        return to_int16(prepare_wave(wave, prepare)).astype(np.float32) / np.float32(32767.0)
 
 
-def _files(folder: Path, emotions: Vocabulary) -> Iterator[tuple[int, Path]]:
+def _files(folder: Path, emotions: Vocabulary, most: int | None) -> Iterator[tuple[int, Path]]:
     suffixes = {f".{name}" for name in audio.FORMATS}
     for sub in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
             label = emotions.index(sub.name)
-        except (VocalgenError, ValueError, KeyError):
+        except VocalgenError:
             continue
-        for file in sorted(sub.iterdir()):
-            if file.suffix.lower() in suffixes:
-                yield label, file
+        files = sorted(file for file in sub.iterdir() if file.suffix.lower() in suffixes)
+        yield from ((label, file) for file in files[:most])
+
+
+def _positions(theirs: Vocabulary, ours: Vocabulary, manifest: Path) -> NDArray[np.int64]:
+    """(len(theirs),) index in `ours` of each of their emotions, -1 where there is none."""
+    positions = np.array([ours.index(name) if name in ours else -1 for name in theirs.emotions])
+    if (positions < 0).all():
+        raise VocalgenError(
+            f"{manifest}: its emotions ({', '.join(theirs.emotions[:5])}, ...) have nothing in common with "
+            f"{', '.join(ours.emotions[:5])}, ...; choose the protocol that belongs to it"
+        )
+    return positions

@@ -4,45 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from vocalgen.data import CacheConfig
 from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.mel import LogMel, MelConfig, log_mels
 from vocalgen.models.classifier import MelClassifier
+from vocalgen.recognition.scores import Scores
 from vocalgen.weights import load_strictly, weights_of
 
 CHUNK = 512
 """Clips held in memory at once."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a classifier says about n clips.
-
-    Args:
-        embeddings: (n, d) float64.
-        logits: (n, K) float64.
-    """
-
-    embeddings: NDArray[np.float64]
-    logits: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Scores:
-        return Scores(self.embeddings[index], self.logits[index])
-
-    def hits(self, labels: Sequence[int] | NDArray[np.int64], k: int = 1) -> NDArray[np.bool_]:
-        """(n,) whether the label of each clip is among the k highest logits."""
-        wanted = np.asarray(labels)[:, None]
-        return (np.argsort(-self.logits, axis=1, kind="stable")[:, :k] == wanted).any(axis=1)
 
 
 class Scorer:
@@ -58,6 +34,7 @@ class Scorer:
         self.name, self.checksum = name, checksum
         self.mel: MelConfig = classifier.mel_config
         self.emotions: Vocabulary = match_vocabulary(tuple(classifier.config.emotions))
+        self.prepare = CacheConfig(sample_rate=self.mel.sample_rate)
         self.device = next(classifier.parameters()).device
         self.log_mel = LogMel(self.mel).to(self.device)
 
@@ -93,9 +70,7 @@ class Scorer:
                 chunk = []
         if chunk or not parts:
             parts.append(self.score_mels(self.mels(chunk), batch_size))
-        return Scores(
-            np.concatenate([part.embeddings for part in parts]), np.concatenate([part.logits for part in parts])
-        )
+        return Scores.joined(parts)
 
     @torch.no_grad()
     def score_mels(self, mels: Sequence[Tensor], batch_size: int = 64) -> Scores:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Configuration of `recipes/train_recogniser.py`.
+    """Configuration of `recipes/train_recogniser.py` for `kind: mel`, the default.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes.
@@ -67,6 +67,7 @@ class ClassifierConfig:
 
     data: DataConfig
     loop: LoopConfig
+    kind: Literal["mel"] = "mel"
     mel: MelConfig = field(default_factory=MelConfig)
     model: ClassifierModel = field(default_factory=ClassifierModel)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -174,18 +175,12 @@ class ClassifierObjective(Objective):
         average = self.average("classifier")
         device = next(average.parameters()).device
         order = sorted(self.held_out, key=lambda index: len(self._validation.mels[index]))
-        top1 = top3 = loss = 0.0
+        logits, target = [], []
         for start in range(0, len(order), 64):
             batch = self._whole([int(index) for index in order[start : start + 64]])
-            logits = average(batch["mel"].to(device), batch["frames"].to(device)).float().cpu()
-            target = targets(batch["intensities"])
-            hits = logits.topk(min(3, logits.shape[1]), dim=1).indices == target.argmax(1, keepdim=True)
-            top1, top3 = top1 + float(hits[:, 0].sum()), top3 + float(hits.sum())
-            loss += float(F.cross_entropy(logits, target, reduction="sum"))
-        figures = {"validation_accuracy": top1, "validation_top3": top3, "validation_loss": loss}
-        return Previews(
-            {}, {}, self.config.mel.sample_rate, {key: value / len(order) for key, value in figures.items()}
-        )
+            logits.append(average(batch["mel"].to(device), batch["frames"].to(device)).float().cpu())
+            target.append(targets(batch["intensities"]))
+        return Previews({}, {}, self.config.mel.sample_rate, held_out_figures(torch.cat(logits), torch.cat(target)))
 
     def export(self, folder: Path) -> None:
         """Save the averaged classifier."""
@@ -198,6 +193,16 @@ class ClassifierObjective(Objective):
         padded = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=self.config.mel.log_floor)
         labels = collate([{"intensities": torch.from_numpy(self.cache.intensities[index])} for index in indices])
         return {"mel": padded.transpose(1, 2), "frames": torch.tensor([len(mel) for mel in mels]), **labels}
+
+
+def held_out_figures(logits: Tensor, target: Tensor) -> dict[str, float]:
+    """Accuracy, top-3 accuracy and cross-entropy of (n, K) logits against (n, K) distributions, as logs name them."""
+    hits = logits.topk(min(3, logits.shape[1]), dim=1).indices == target.argmax(1, keepdim=True)
+    return {
+        "validation_accuracy": float(hits[:, 0].float().mean()),
+        "validation_top3": float(hits.any(1).float().mean()),
+        "validation_loss": float(F.cross_entropy(logits, target)),
+    }
 
 
 def targets(intensities: Tensor) -> Tensor:

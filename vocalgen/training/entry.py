@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,11 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from vocalgen.config import load_config, read_values
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
 from vocalgen.script import add_debug, reported
-from vocalgen.training.config import load_config
 from vocalgen.training.loop import Objective, Trainer, plain_values
 
 
@@ -53,10 +53,30 @@ class DataConfig:
         return WaveCache.of(self.manifest, self.cache, self.prepare)
 
 
+Kind = tuple[type[Any], Callable[[Any], Objective]]
+"""A configuration class and the objective it describes."""
+
+
 def main(
     config_class: type[Any], objective_class: Callable[[Any], Objective], arguments: Sequence[str] | None = None
 ) -> None:
     """Parse `CONFIG.yaml [key=value ...] [--dry-run]`, then train or describe; mistakes end with status 2."""
+    _main(lambda options: (config_class, objective_class), arguments)
+
+
+def main_by_kind(kinds: Mapping[str, Kind], default: str, arguments: Sequence[str] | None = None) -> None:
+    """`main` for a recipe whose configuration names by `kind` what is trained."""
+
+    def choose(options: argparse.Namespace) -> Kind:
+        name = read_values(options.config, options.overrides).get("kind", default)
+        if name not in kinds:
+            raise VocalgenError(f"{options.config}: kind {name!r} is unknown; choose {', '.join(kinds)}")
+        return kinds[name]
+
+    _main(choose, arguments)
+
+
+def _main(choose: Callable[[argparse.Namespace], Kind], arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(description="Train a model; repeat the command to go on where it stopped.")
     parser.add_argument("config", help="YAML configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to it, e.g. loop.steps=1000")
@@ -66,6 +86,7 @@ def main(
     add_debug(parser)
     options = parser.parse_args(arguments)
     with reported("stopped; repeat the command to go on from the last save", options.debug):
+        config_class, objective_class = choose(options)
         config = load_config(config_class, options.config, options.overrides)
         try:
             objective = objective_class(config)

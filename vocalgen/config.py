@@ -27,13 +27,22 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
         VocalgenError: missing or malformed file, circular `base`, unknown key (the nearest name is suggested),
             value of the wrong type, missing required key.
     """
+    return build(cls, read_values(path, overrides), str(path))
+
+
+def read_values(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The nested mappings of a YAML file, its bases and the overrides, as `load_config` reads them.
+
+    Raises:
+        VocalgenError: missing or malformed file, circular `base`, malformed override.
+    """
     values = _read(Path(path), ())
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:
             raise VocalgenError(f"override {override!r} is not of the form key=value")
         _assign(values, key.split("."), _parse(text, f"override {override!r}"))
-    return build(cls, values, str(path))
+    return values
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:

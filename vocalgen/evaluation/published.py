@@ -1,0 +1,27 @@
+"""Published results of the tasks: the CSV files of eval/published."""
+
+from __future__ import annotations
+
+import csv
+
+from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.protocol import shipped_folder
+
+NUMBERS = ("value", "deviation")
+
+
+def published(task: str) -> list[dict[str, str | float]]:
+    """Rows of a task, as flat mappings without blank entries.
+
+    Raises:
+        VocalgenError: there is no table of that task.
+    """
+    folder = shipped_folder("published")
+    files = {path.stem: path for path in sorted(folder.glob("*.csv"))} if folder else {}
+    if task not in files:
+        raise VocalgenError(f"no published results of {task!r}; there are those of {', '.join(files) or 'no task'}")
+    with open(files[task], newline="", encoding="utf-8") as file:
+        return [
+            {key: float(text) if key in NUMBERS else text for key, text in row.items() if text}
+            for row in csv.DictReader(file)
+        ]

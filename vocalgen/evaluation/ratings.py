@@ -1,0 +1,159 @@
+"""Human ratings of clips from CSV or NPZ files."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vocalgen.errors import VocalgenError
+
+LONG = ("rater", "clip", "emotion", "rating")
+"""Columns of a long CSV; a wide one has rater, clip and a column an emotion."""
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings of R raters, N clips and E emotions.
+
+    Args:
+        raters, clips, emotions: their names.
+        values: (R, N, E) in [0, 1], NaN for what was not rated.
+        warnings: what is odd but usable.
+    """
+
+    raters: tuple[str, ...]
+    clips: tuple[str, ...]
+    emotions: tuple[str, ...]
+    values: NDArray[np.float64]
+    warnings: list[str] = field(default_factory=list)
+
+    def mean(self) -> NDArray[np.float64]:
+        """(N, E) mean over the raters of each clip; NaN where nobody rated."""
+        given = np.isfinite(self.values)
+        with np.errstate(invalid="ignore"):
+            return np.nan_to_num(self.values).sum(axis=0) / given.sum(axis=0)
+
+
+def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str] | None = None) -> Ratings:
+    """Read ratings from 0 to 1, or from 1 to 100 (which become (x - 1) / 99).
+
+    A long CSV has the columns rater, clip, emotion, rating; a wide one rater, clip and one for each emotion; blank
+    cells are ratings that were not given. An NPZ holds `values` (R, N, E) and `raters`, `clips`, `emotions`. The scale
+    is 0-1 where no rating is above 1, and 1-100 where none is below 1.
+
+    Args:
+        emotions: names that may be rated; the file may have some of them.
+        clips: ids that may be rated; None accepts any.
+
+    Raises:
+        VocalgenError: a file that cannot be read; unknown clips, emotions or columns; a cell that is given twice; a
+            value that is no number or on neither scale.
+    """
+    path = Path(path)
+    cells = _npz(path) if path.suffix == ".npz" else _csv(path, emotions)
+    if not cells:
+        raise VocalgenError(f"{path} holds no ratings")
+    raters = tuple(sorted({rater for rater, _, _ in cells}))
+    rated = tuple(sorted({clip for _, clip, _ in cells}))
+    found = {emotion for _, _, emotion in cells}
+    for name in sorted(found - set(emotions)):
+        raise VocalgenError(f"{path}: unknown emotion {name!r}{_nearest(name, emotions)}")
+    if clips is not None:
+        known = set(clips)
+        unknown = [clip for clip in rated if clip not in known]
+        if unknown:
+            raise VocalgenError(
+                f"{path}: {len(unknown)} rated clips are not among the generated ones, first {unknown[0]!r}"
+                f"{_nearest(unknown[0], sorted(known))}"
+            )
+    names = tuple(name for name in emotions if name in found)
+    place = [{name: i for i, name in enumerate(axis)} for axis in (raters, rated, names)]
+    values = np.full((len(raters), len(rated), len(names)), np.nan)
+    for key, value in cells.items():
+        values[tuple(index[name] for index, name in zip(place, key, strict=True))] = value
+    values, warnings = _scaled(values, path)
+    for e, name in enumerate(names):
+        given = values[..., e][np.isfinite(values[..., e])]
+        if np.ptp(given) == 0:
+            warnings.append(f"all ratings of {name} are {given[0]:g}: its HEEP is not defined")
+    return Ratings(raters, rated, names, values, warnings)
+
+
+Cells = dict[tuple[str, str, str], float]
+
+
+def _csv(path: Path, emotions: Sequence[str]) -> Cells:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            columns = table.fieldnames or []
+            rows = list(table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise VocalgenError(f"cannot read the ratings {path}: {error}") from error
+    cells: Cells = {}
+    if set(LONG) <= set(columns):
+        for line, row in enumerate(rows, 2):
+            _add(cells, (row["rater"], row["clip"], row["emotion"]), row["rating"], f"{path}, row {line}")
+        return cells
+    rated = [name for name in columns if name in emotions]
+    unknown = [name for name in columns if name not in (*emotions, "rater", "clip")]
+    if not {"rater", "clip"} <= set(columns) or not rated or unknown:
+        raise VocalgenError(
+            f"{path}: columns {', '.join(columns) or '(none)'}; needed are {', '.join(LONG)}, or rater, clip and one "
+            f"for each emotion{_nearest(unknown[0], emotions) if unknown else ''}"
+        )
+    for line, row in enumerate(rows, 2):
+        for name in rated:
+            _add(cells, (row["rater"], row["clip"], name), row[name], f"{path}, row {line}")
+    return cells
+
+
+def _add(cells: Cells, key: tuple[str, str, str], text: str | None, where: str) -> None:
+    if text is None or not all(key):
+        raise VocalgenError(f"{where}: incomplete; every row needs a rater, a clip and its ratings")
+    if not text.strip():
+        return
+    if key in cells:
+        raise VocalgenError(f"{where}: {key[0]} rated {key[1]} for {key[2]} twice; keep one")
+    try:
+        cells[key] = float(text)
+    except ValueError as error:
+        raise VocalgenError(f"{where}: {text!r} is no number") from error
+
+
+def _npz(path: Path) -> Cells:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = np.asarray(stored["values"], dtype=np.float64)
+            axes = [[str(name) for name in stored[key]] for key in ("raters", "clips", "emotions")]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise VocalgenError(
+            f"cannot read the ratings {path} ({error}); needed are values (R, N, E), raters, clips and emotions"
+        ) from error
+    if values.shape != tuple(map(len, axes)) or any(len(set(axis)) < len(axis) for axis in axes):
+        raise VocalgenError(
+            f"{path}: values {values.shape} for {', '.join(str(len(axis)) for axis in axes)} raters, clips and "
+            f"emotions, whose names must differ"
+        )
+    return {(axes[0][r], axes[1][n], axes[2][e]): float(values[r, n, e]) for r, n, e in np.argwhere(~np.isnan(values))}
+
+
+def _scaled(values: NDArray[np.float64], path: Path) -> tuple[NDArray[np.float64], list[str]]:
+    low, high = np.nanmin(values), np.nanmax(values)
+    if low >= 0 and high <= 1:
+        return values, ["all ratings are 1: read as the top of the scale 0-1"] if low == 1 else []
+    if low >= 1 and high <= 100:
+        return (values - 1) / 99, []
+    raise VocalgenError(f"{path}: ratings from {low:g} to {high:g}; they must be within 0-1, or within 1-100")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=2)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -1,0 +1,208 @@
+"""Everything that embeds clips behind one interface: our classifiers, the official network, transformers encoders."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vocalgen.data import CacheConfig
+from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
+from vocalgen.errors import VocalgenError
+from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
+from vocalgen.recognition.scorer import Scorer
+from vocalgen.recognition.scores import Scores
+from vocalgen.shipped import file_sha256, shipped_models
+from vocalgen.weights import load_strictly, read_json, weights_of
+
+BATCH = 32
+"""Clips that go through a network together."""
+
+
+class Encoder(Protocol):
+    """A measuring instrument: clips in, embeddings and, where it has a head, class scores out.
+
+    Attributes:
+        name, checksum: what reports call it by.
+        prepare: how clips are to be prepared.
+        emotions: classes of the logits; None without a head.
+    """
+
+    name: str
+    checksum: str
+    prepare: CacheConfig
+
+    @property
+    def emotions(self) -> Vocabulary | None: ...
+
+    def score(self, waves: Sequence[np.ndarray]) -> Scores:
+        """Scores of prepared waves (samples,); each clip's do not depend on the others, up to rounding."""
+        ...
+
+
+class OfficialEncoder:
+    """Emo18 with an LSTM, which the official Fréchet distances are taken with (see `models.emo18`).
+
+    Clips are neither trimmed nor normalised before the official framing, which counts silence behind a clip.
+
+    Args:
+        network: the official weights, or our own.
+        emotions: of the head.
+        trained_on_trimmed: whether clips are prepared as our training clips are, not as the official code does.
+    """
+
+    def __init__(
+        self,
+        network: Emo18,
+        name: str,
+        checksum: str,
+        emotions: Vocabulary,
+        device: str = "cpu",
+        trained_on_trimmed: bool = False,
+    ) -> None:
+        self.network, self.device = network.eval().to(device), device
+        self.name, self.checksum, self.emotions = name, checksum, emotions
+        plain = CacheConfig(sample_rate=SAMPLE_RATE)
+        self.prepare = plain if trained_on_trimmed else CacheConfig(sample_rate=SAMPLE_RATE, top_db=math.inf)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> OfficialEncoder:
+        """An official checkpoint file (`model_state_dict`), read without unpickling anything but tensors.
+
+        Raises:
+            VocalgenError: not such a file, or tensors that are missing, left over or of another shape.
+        """
+        path = Path(path)
+        try:
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for damaged and for malicious files
+            reason = " ".join(str(error).split())[:160]
+            raise VocalgenError(f"{path} cannot be read as an official checkpoint ({reason})") from error
+        weights = stored.get("model_state_dict") if isinstance(stored, dict) else None
+        if not isinstance(weights, dict):
+            raise VocalgenError(f"{path} holds no `model_state_dict`; give the official ExVo checkpoint")
+        head = weights.get("linear.weight")
+        count = len(head) if isinstance(head, Tensor) and head.ndim == 2 else len(HUME10)
+        emotions = HUME10 if count == len(HUME10) else Vocabulary("outputs", tuple(f"output {i}" for i in range(count)))
+        network = Emo18(emotions.emotions)
+        expected = {key: value.shape for key, value in network.state_dict().items()}
+        found = {key: value.shape for key, value in weights.items() if isinstance(value, Tensor)}
+        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        if wrong:
+            what = "lacks" if wrong[0] not in found else "has another" if wrong[0] in expected else "should not have"
+            raise VocalgenError(f"{path}: not the official network: {len(wrong)} tensors differ; it {what} {wrong[0]}")
+        network.load_state_dict(weights)
+        return cls(network, path.stem, file_sha256(path), emotions, device)
+
+    @torch.no_grad()
+    def score(self, waves: Sequence[np.ndarray]) -> Scores:
+        """Scores of waves (samples,) at 16 kHz."""
+        embeddings, logits = [], []
+        for start in range(0, len(waves), BATCH):
+            frames = [frames_of(torch.from_numpy(wave)) for wave in waves[start : start + BATCH]]
+            counts = torch.tensor([len(clip) for clip in frames])
+            padded = nn.utils.rnn.pad_sequence(frames, batch_first=True).to(self.device)
+            embedding = self.network.embed(padded, counts)
+            embeddings.append(embedding.double().cpu().numpy())
+            logits.append(self.network.linear(embedding).double().cpu().numpy())
+        return Scores(np.concatenate(embeddings), np.concatenate(logits))
+
+
+class TransformersEncoder:
+    """An audio encoder of transformers: wav2vec 2.0, HuBERT, WavLM, data2vec, Whisper's encoder, CLAP.
+
+    Clips go through the network one by one: group-normalised networks change with padding, and attention over padding
+    changes the others. The embedding is the mean over time of a hidden layer; of CLAP, its own audio embedding.
+
+    Args:
+        path: hub id or local folder.
+        layer: hidden layer, -1 for the last.
+    """
+
+    emotions = None
+
+    def __init__(self, path: str, device: str = "cpu", layer: int = -1) -> None:
+        from transformers import AutoFeatureExtractor, AutoModel
+
+        try:
+            self.extractor = AutoFeatureExtractor.from_pretrained(path)
+            network = AutoModel.from_pretrained(path, use_safetensors=True)
+        except (OSError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise VocalgenError(f"{path}: no encoder that transformers can load ({reason})") from error
+        self.kind = network.config.model_type
+        self.network: Any = (network.get_encoder() if self.kind == "whisper" else network).eval().to(device)
+        self.device, self.layer = device, layer
+        self.name = Path(path).name if layer == -1 else f"{Path(path).name}, layer {layer}"
+        self.checksum = _digest(self.network)
+        self.prepare = CacheConfig(sample_rate=int(self.extractor.sampling_rate))
+
+    @torch.no_grad()
+    def score(self, waves: Sequence[np.ndarray]) -> Scores:
+        """Embeddings of waves (samples,) at the encoder's rate."""
+        embeddings = np.stack([self._embed(wave) for wave in waves])
+        return Scores(embeddings, np.zeros((len(waves), 0)))
+
+    def _embed(self, wave: np.ndarray) -> np.ndarray:
+        rate = self.prepare.sample_rate
+        values = self.extractor(wave, sampling_rate=rate, return_tensors="pt")
+        inputs = {key: value.to(self.device) for key, value in values.items() if isinstance(value, Tensor)}
+        if self.kind == "clap":
+            features = self.network.get_audio_features(**inputs)
+            pooled = getattr(features, "pooler_output", features)
+            return pooled[0].double().cpu().numpy()
+        inputs.pop("attention_mask", None)
+        hidden = self.network(**inputs, output_hidden_states=True).hidden_states[self.layer][0]
+        if self.kind == "whisper":  # it always hears thirty seconds; the rest is padding
+            seconds_a_frame = 30.0 / hidden.shape[0]
+            hidden = hidden[: max(1, round(len(wave) / rate / seconds_a_frame))]
+        return hidden.mean(dim=0).double().cpu().numpy()
+
+
+def load_encoder(name: str, device: str = "cpu") -> Encoder:
+    """An encoder by the name of a shipped model, a folder, an official checkpoint file, or a hub id.
+
+    Raises:
+        VocalgenError: none of these, damaged, or of another kind.
+    """
+    folder = shipped_models().get(name, Path(name))
+    if folder.is_file():
+        return OfficialEncoder.load(folder, device)
+    if folder.is_dir() and (folder / "config.json").is_file():
+        kind = read_json(folder / "config.json").get("_class_name")
+        if kind in OWN:
+            return OWN[kind](folder, device)
+        if kind is not None:
+            raise VocalgenError(f"{folder} is a {kind}, not an encoder; give one of {', '.join(OWN)}")
+    elif folder.is_dir() or name.count("/") != 1:
+        known = [key for key, path in shipped_models().items() if (path / "config.json").is_file()]
+        raise VocalgenError(
+            f"{name}: no encoder; give a shipped one ({', '.join(known)}), a folder with config.json, an official "
+            f"checkpoint file, or a hub id"
+        )
+    return TransformersEncoder(str(folder), device)
+
+
+def _own_emo18(folder: Path, device: str) -> Encoder:
+    network: Emo18 = load_strictly(folder, Emo18.from_config)
+    checksum = hashlib.sha256(weights_of(folder)[0].read_bytes()).hexdigest()
+    emotions = match_vocabulary(tuple(network.config.emotions))
+    return OfficialEncoder(network, folder.name, checksum, emotions, device, trained_on_trimmed=True)
+
+
+OWN: dict[str, Callable[[Path, str], Encoder]] = {"MelClassifier": Scorer.load, "Emo18": _own_emo18}
+"""Our own exports, by the class that their config.json names."""
+
+
+def _digest(network: nn.Module) -> str:
+    """Hash of all weights, for encoders that come in many files."""
+    digest = hashlib.sha256()
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
