@@ -5,7 +5,7 @@ A generator for `vocalgen sample --checkpoint DIR`:
     python recipes/export.py pipeline --transformer runs/emogator-diffusion/export \
         --autoencoder runs/emogator-autoencoder/export --out my-checkpoint steps=16 guidance=2
 
-A classifier for `python eval/quality.py --classifier DIR`:
+A recogniser of any kind for `vocalgen evaluate --encoder DIR`:
 
     python recipes/export.py classifier runs/emogator-classifier/export --out my-classifier
 """
@@ -29,7 +29,9 @@ from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.generation.pipeline import Sampling, VocalBurstPipeline
 from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier
+from vocalgen.models.emo18 import Emo18
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
@@ -66,9 +68,14 @@ def sampler_defaults(items: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def make_classifier(options: argparse.Namespace) -> MelClassifier:
-    """The trained classifier."""
-    return Scorer.load(options.classifier).classifier
+def make_classifier(options: argparse.Namespace) -> MelClassifier | Emo18:
+    """The trained recogniser."""
+    encoder = load_encoder(options.classifier)
+    if isinstance(encoder, Scorer):
+        return encoder.classifier
+    if isinstance(encoder, OfficialEncoder):
+        return encoder.network
+    raise VocalgenError(f"{options.classifier} was not trained by vocalgen; there is nothing to export")
 
 
 def save(model: Any, out: Path) -> None:
