@@ -55,6 +55,32 @@ def test_singular_covariances_give_neither_negative_nor_complex_distances() -> N
     assert frechet_distance(point, statistics) == pytest.approx(spread)
 
 
+@pytest.mark.parametrize("singular", [(), (0,), (1,), (0, 1)])
+def test_singular_or_not_the_closed_form_of_commuting_covariances_holds(singular: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(40, 40)))[0]
+    spectra = rng.gamma(1.0, size=(2, 40)) * 10
+    for side in singular:
+        spectra[side, :15] = 0
+    a, b = ((axes * spectrum) @ axes.T for spectrum in spectra)
+    expected = np.square(np.sqrt(spectra[0]) - np.sqrt(spectra[1])).sum()
+    zero = np.zeros(40)
+    for first, second in ((a, b), (b, a)):
+        assert gaussian_distance(zero, first, zero, second) == pytest.approx(expected, rel=1e-6)
+
+
+def test_nearly_singular_covariances_agree_with_the_eigenvalue_form() -> None:
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(30, 30)))[0]
+    a = (axes * 10.0 ** np.linspace(-12, 2, 30)) @ axes.T
+    b = np.cov(samples(90, 30, 0).T)
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(values.clip(min=0)) @ vectors.T
+    cross = np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(min=0)).sum()
+    zero = np.zeros(30)
+    assert gaussian_distance(zero, a, zero, b) == pytest.approx(np.trace(a + b) - 2 * cross, rel=1e-6)
+
+
 def test_symmetric_and_zero_on_itself() -> None:
     a, b = Statistics.of(samples(90, 8, 0)), Statistics.of(samples(70, 8, 1))
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
