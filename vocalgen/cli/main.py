@@ -31,6 +31,8 @@ VERBS = {
     "sample": Verb("vocalgen.cli.sample", "sample", "Make clips for an emotion or a mixture and write them."),
     "generate": Verb("vocalgen.cli.generate", "generate", "Make a balanced set of clips for evaluation."),
     "evaluate": Verb("vocalgen.cli.evaluate", "evaluate", "Score folders of clips, of any system, beside real ones."),
+    "embed": Verb("vocalgen.cli.embed", "embed", "Write embeddings of clips to a file."),
+    "metrics": Verb("vocalgen.cli.metrics", "metrics_app", "Single numbers for scripts: fid, kad, heep, s-gen, ccc..."),
     "data": Verb("vocalgen.cli.data", "data_app", "Prepare, verify and describe a corpus."),
     "doctor": Verb("vocalgen.cli.doctor", "doctor", "Check this installation and say how to mend it."),
 }

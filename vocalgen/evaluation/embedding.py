@@ -1,0 +1,83 @@
+"""Clips turned into embeddings alone, for `vocalgen embed`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vocalgen import audio
+from vocalgen.emotions import VOCABULARIES, Vocabulary
+from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.stored import Embedded, Source
+from vocalgen.recognition.clips import Clips
+from vocalgen.recognition.encoders import Encoder
+from vocalgen.recognition.scores import Scores
+
+CHUNK = 256
+"""Clips held in memory at once."""
+
+
+def embed(clips: Clips, encoder: Encoder, emotions: Vocabulary) -> Embedded:
+    """Embeddings and logits of every clip that can be read; shows a progress bar.
+
+    Memory grows with the embeddings, not with the audio.
+
+    Args:
+        clips: whose labels refer to `emotions`.
+
+    Raises:
+        VocalgenError: no clip could be read.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    kept: list[int] = []
+    skipped: list[str] = []
+    parts: list[Scores] = []
+    starts = range(0, len(clips), CHUNK)
+    for start in track(starts, "embedding", console=Console(stderr=True), transient=True):
+        waves = []
+        for index in range(start, min(start + CHUNK, len(clips))):
+            try:
+                waves.append(clips.wave(index, encoder.prepare))
+            except VocalgenError as error:
+                skipped.append(f"{clips.ids[index]}: {error}")
+            else:
+                kept.append(index)
+        if waves:
+            parts.append(encoder.score(waves))
+    if not kept:
+        raise VocalgenError(f"none of the {len(clips)} clips could be embedded; the first: {skipped[0]}")
+    scores = Scores.joined(parts)
+    classes = encoder.emotions.emotions if encoder.emotions else ()
+    return Embedded(
+        scores.embeddings,
+        scores.logits,
+        clips.labels[kept],
+        np.array([clips.ids[index] for index in kept]),
+        np.array([clips.speakers[index] for index in kept]),
+        Source(encoder.name, encoder.checksum, emotions.emotions, classes, tuple(skipped)),
+    )
+
+
+def folder_emotions(folder: str | Path, preferred: Vocabulary | None = None) -> Vocabulary:
+    """The first vocabulary, the preferred one and then the known ones, that has every emotion folder of `folder`.
+
+    Where none has, the folder names are a vocabulary of their own, so that no folder is left out. A folder counts
+    that holds audio.
+
+    Raises:
+        VocalgenError: no such folder, or none that holds audio.
+    """
+    root = Path(folder)
+    suffixes = {f".{name}" for name in audio.FORMATS}
+    subs = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    names = [sub.name for sub in subs if any(file.suffix.lower() in suffixes for file in sub.iterdir())]
+    if not names:
+        raise VocalgenError(f"{folder} holds no clips; the layout is DIR/<emotion>/*.wav")
+    known = [preferred, *VOCABULARIES.values()] if preferred else list(VOCABULARIES.values())
+    for vocabulary in known:
+        if vocabulary is not None and all(name in vocabulary for name in names):
+            return vocabulary
+    return Vocabulary("folders", tuple(names))
