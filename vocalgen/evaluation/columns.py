@@ -64,13 +64,15 @@ _POSITION = Column(
     "low",
 )
 _INFINITY = Column(
-    "FD∞", "Fréchet distance extrapolated to endlessly many generated clips; may fall below zero.", better="low"
+    "FD∞", "Fréchet distance extrapolated to endlessly many clips on both sides; may fall below zero.", better="low"
 )
-_KAD = Column("KAD", "Kernel audio distance, unbiased, times 1000; bandwidth from the reference.", "{:.1f}", "low")
-_KAD_P = Column("p", "Share of permutations of clips with a larger KAD: small values tell the sets apart.", "{:.3f}")
+_KAD = Column("KAD", "Kernel audio distance, unbiased, times 100; bandwidth from the reference.", "{:.2f}", "low")
+_KAD_P = Column(
+    "p", "Share of exchanges of whole speakers for generated clips with a larger KAD: small tells the sets apart.", "{:.3f}"
+)
 _DENSITY = Column("density", "How densely real clips lie around generated ones; 1 as real.", "{:.2f}", "high")
 _COVERAGE = Column("coverage", "Share of real clips with a generated one among their neighbours.", "{:.2f}", "high")
-_VENDI = Column("Vendi", "Effective number of different clips.", "{:.1f}", "high")
+_VENDI = Column("Vendi", "Effective number of different clips, a Gaussian kernel as wide as KAD's.", "{:.1f}", "high")
 _TOP1 = Column("top-1", "Share of clips the classifier gives to the emotion they were made for.", "{:.3f}", "high")
 _TOP3 = Column("top-3", "Share with that emotion among the three most likely.", "{:.3f}", "high")
 

@@ -15,7 +15,7 @@ from vocalgen.evaluation.protocol import Protocol
 from vocalgen.metrics.frechet import Shrinkage, Statistics, frechet_distance
 from vocalgen.metrics.infinity import fd_infinity
 from vocalgen.metrics.intervals import Interval, jackknife
-from vocalgen.metrics.kernel import kad, permutation_test
+from vocalgen.metrics.kernel import kad, median_distance, permutation_test
 from vocalgen.metrics.manifold import manifold, vendi_score
 
 Row = dict[str, Any]
@@ -159,21 +159,20 @@ class Distances:
             "kad": kad(clips.x, reference.x),
             "density": shape.density,
             "coverage": shape.coverage,
-            "vendi": vendi_score(clips.x),
+            "vendi": vendi_score(clips.x, median_distance(reference.x)),
         }
         if intervals:
+            speakers = [*(f"generated {name}" for name in clips.clusters), *(f"real {n}" for n in reference.clusters)]
             entry["kad_p"] = permutation_test(
-                clips.x, reference.x, permutations=self.protocol.permutations, seed=self.protocol.seed
+                clips.x, reference.x, speakers, permutations=self.protocol.permutations, seed=self.protocol.seed
             )
         return entry
 
     def _infinity(self, clips: Embedded, emotions: Sequence[int]) -> float | None:
         """Extrapolated distance; None where there are too few clips for subsets of several sizes."""
         try:
-            reference = Statistics.of(self.reference.only(emotions).x)
-            return float(
-                fd_infinity(clips.only(emotions).x, reference, shrinkage=self.shrinkage, seed=self.protocol.seed).value
-            )
+            own, reference = clips.only(emotions).x, self.reference.only(emotions).x
+            return fd_infinity(own, reference, shrinkage=self.shrinkage, seed=self.protocol.seed).value
         except ValueError:
             return None
 
