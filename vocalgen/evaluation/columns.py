@@ -68,7 +68,9 @@ _INFINITY = Column(
 )
 _KAD = Column("KAD", "Kernel audio distance, unbiased, times 100; bandwidth from the reference.", "{:.2f}", "low")
 _KAD_P = Column(
-    "p", "Share of exchanges of whole speakers for generated clips with a larger KAD: small tells the sets apart.", "{:.3f}"
+    "p",
+    "Share of exchanges of whole speakers for generated clips with a larger KAD: small tells the sets apart.",
+    "{:.3f}",
 )
 _DENSITY = Column("density", "How densely real clips lie around generated ones; 1 as real.", "{:.2f}", "high")
 _COVERAGE = Column("coverage", "Share of real clips with a generated one among their neighbours.", "{:.2f}", "high")
