@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocalgen.config import load_config
+from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 
 
@@ -28,7 +29,10 @@ class Protocol:
         missing_emotion: S_GEN of an emotion a system lacks: "zero" (official), "skip" or "error".
         fid_cap: largest 1 / FID in S_GEN; None is the official rule, no cap.
         published: task of eval/published whose rows the report prints; empty: none.
-        seed: of draws, noise, permutations and pictures.
+        seed: of draws, noise, permutations and pictures, from 0.
+
+    Raises:
+        VocalgenError: a value that cannot be; names its key.
     """
 
     vocabulary: str = ""
@@ -51,14 +55,29 @@ class Protocol:
         for name in ("per_emotion", "draws", "neighbours", "permutations"):
             if getattr(self, name) < 1:
                 raise VocalgenError(f"protocol: {name} is {getattr(self, name)}; it must be at least 1")
+        if self.seed < 0:
+            raise VocalgenError(f"protocol: seed is {self.seed}; it must be at least 0")
+        if self.fid_cap is not None and not self.fid_cap > 0:
+            raise VocalgenError(f"protocol: fid_cap is {self.fid_cap:g}; it must be above 0, or null for no cap")
         if not self.reference or not self.encoders:
             raise VocalgenError("protocol: at least one reference split and one encoder are needed")
+        for name in ("emotions", "reference", "encoders"):
+            self._require_different(name)
         for name, allowed in (
             ("shrinkage", ("none", "ledoit-wolf", "auto")),
             ("missing_emotion", ("zero", "skip", "error")),
         ):
             if getattr(self, name) not in allowed:
                 raise VocalgenError(f"protocol: {name} is {getattr(self, name)!r}; choose {', '.join(allowed)}")
+
+    def _require_different(self, name: str) -> None:
+        """A split that is named twice would count its clips twice, and so on."""
+        seen: set[str] = set()
+        for entry in getattr(self, name):
+            key = slug(entry) if name == "emotions" else entry
+            if key in seen:
+                raise VocalgenError(f"protocol: {name} has {entry!r} twice; name it once")
+            seen.add(key)
 
 
 def shipped_folder(name: str) -> Path | None:
