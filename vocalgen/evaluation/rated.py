@@ -13,6 +13,7 @@ from vocalgen.evaluation.protocol import Protocol
 from vocalgen.evaluation.ratings import Ratings
 from vocalgen.metrics.agreement import krippendorff_alpha
 from vocalgen.metrics.heep import heep, heep_intervals
+from vocalgen.metrics.intervals import Interval
 from vocalgen.metrics.s_gen import s_gen
 
 Row = dict[str, Any]
@@ -60,6 +61,11 @@ def rating_row(
         for name, e, value in zip(ratings.emotions, index, correlations.emotions, strict=True)
         if (meant == e).any()
     }
+    warnings += [
+        f"HEEP of {'all' if e == 'overall' else ratings.emotions[int(e)]} is not defined: {reason}"
+        for e, reason in correlations.reasons.items()
+        if e == "overall" or ratings.emotions[int(e)] in heard
+    ]
     fid = {names[e]: _value(entry["frechet"]) for e, entry in distances["emotions"].items()}
     try:
         missing: Any = protocol.missing_emotion
@@ -68,18 +74,26 @@ def rating_row(
         raise VocalgenError(f"S_GEN: {error}") from error
     row = {
         "overall": {
-            "heep": intervals.overall,
+            "heep": _known(intervals.overall),
             "s_gen": score.total,
             "alpha": krippendorff_alpha(values.reshape(len(values), -1)),
             "raters": len(ratings.raters),
         },
         "emotions": {
-            e: {"heep": intervals.emotions[ratings.emotions.index(names[e])], "s_gen": score.emotions[names[e]]}
+            e: {
+                "heep": _known(intervals.emotions[ratings.emotions.index(names[e])]),
+                "s_gen": score.emotions[names[e]],
+            }
             for e in emotions
             if names[e] in heard and names[e] in score.emotions
         },
     }
     return row, warnings + score.notes
+
+
+def _known(interval: Interval) -> Interval | float:
+    """A value without limits where too few resamples had one; NaN where it has no value itself."""
+    return interval if np.isfinite(interval).all() else interval.value
 
 
 def _value(estimate: Any) -> float:

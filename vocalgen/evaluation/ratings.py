@@ -7,7 +7,9 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 from zipfile import BadZipFile
+from zlib import error as ZlibError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,17 +46,17 @@ class Ratings:
 def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str] | None = None) -> Ratings:
     """Read ratings from 0 to 1, or from 1 to 100 (which become (x - 1) / 99).
 
-    A long CSV has the columns rater, clip, emotion, rating; a wide one rater, clip and one for each emotion; blank
-    cells are ratings that were not given. An NPZ holds `values` (R, N, E) and `raters`, `clips`, `emotions`. The scale
-    is 0-1 where no rating is above 1, and 1-100 where none is below 1.
+    A long CSV has the columns rater, clip, emotion, rating; a wide one rater, clip and one for each emotion; blank or
+    NaN cells are ratings that were not given. Commas or semicolons part the columns. An NPZ holds `values` (R, N, E)
+    and `raters`, `clips`, `emotions`. The scale is 0-1 where no rating is above 1, and 1-100 where none is below 1.
 
     Args:
         emotions: names that may be rated; the file may have some of them.
         clips: ids that may be rated; None accepts any.
 
     Raises:
-        VocalgenError: a file that cannot be read; unknown clips, emotions or columns; a cell that is given twice; a
-            value that is no number or on neither scale.
+        VocalgenError: a file that cannot be read; unknown clips, emotions or columns; a column or a cell that is given
+            twice; a value that is no number or on neither scale.
     """
     path = Path(path)
     cells = _npz(path) if path.suffix == ".npz" else _csv(path, emotions)
@@ -78,25 +80,50 @@ def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str]
     values = np.full((len(raters), len(rated), len(names)), np.nan)
     for key, value in cells.items():
         values[tuple(index[name] for index, name in zip(place, key, strict=True))] = value
-    values, warnings = _scaled(values, path)
+    percent, warnings = _scale(cells, path)
     for e, name in enumerate(names):
         given = values[..., e][np.isfinite(values[..., e])]
         if np.ptp(given) == 0:
             warnings.append(f"all ratings of {name} are {given[0]:g}: its HEEP is not defined")
-    return Ratings(raters, rated, names, values, warnings)
+    return Ratings(raters, rated, names, (values - 1) / 99 if percent else values, warnings)
 
 
-Cells = dict[tuple[str, str, str], float]
+def delimiter(file: TextIO) -> str:
+    """What parts the columns of an open CSV file: a comma, or the semicolon of spreadsheets in much of Europe."""
+    head = file.readline()
+    file.seek(0)
+    return ";" if ";" in head and "," not in head else ","
+
+
+def require_different(columns: Sequence[str], path: Path) -> None:
+    """Refuse a table in which one column would silently hide another.
+
+    Raises:
+        VocalgenError: a column is there twice.
+    """
+    for place, name in enumerate(columns):
+        if name in columns[:place]:
+            raise VocalgenError(f"{path}: column {name!r} is there twice; keep one")
+
+
+Key = tuple[str, str, str]
+Cells = dict[Key, float]
 
 
 def _csv(path: Path, emotions: Sequence[str]) -> Cells:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
+            table = csv.DictReader(file, delimiter=delimiter(file))
             columns = table.fieldnames or []
             rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise VocalgenError(f"cannot read the ratings {path}: {error}") from error
+    require_different(columns, path)
+    for line, row in enumerate(rows, 2):
+        if None in row:
+            raise VocalgenError(
+                f"{path}, row {line}: more values than the {len(columns)} columns; write decimals with a point"
+            )
     cells: Cells = {}
     if set(LONG) <= set(columns):
         for line, row in enumerate(rows, 2):
@@ -115,7 +142,7 @@ def _csv(path: Path, emotions: Sequence[str]) -> Cells:
     return cells
 
 
-def _add(cells: Cells, key: tuple[str, str, str], text: str | None, where: str) -> None:
+def _add(cells: Cells, key: Key, text: str | None, where: str) -> None:
     if text is None or not all(key):
         raise VocalgenError(f"{where}: incomplete; every row needs a rater, a clip and its ratings")
     if not text.strip():
@@ -123,9 +150,11 @@ def _add(cells: Cells, key: tuple[str, str, str], text: str | None, where: str) 
     if key in cells:
         raise VocalgenError(f"{where}: {key[0]} rated {key[1]} for {key[2]} twice; keep one")
     try:
-        cells[key] = float(text)
+        value = float(text)
     except ValueError as error:
         raise VocalgenError(f"{where}: {text!r} is no number") from error
+    if not np.isnan(value):
+        cells[key] = value
 
 
 def _npz(path: Path) -> Cells:
@@ -133,7 +162,7 @@ def _npz(path: Path) -> Cells:
         with np.load(path, allow_pickle=False) as stored:
             values = np.asarray(stored["values"], dtype=np.float64)
             axes = [[str(name) for name in stored[key]] for key in ("raters", "clips", "emotions")]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, BadZipFile, ZlibError) as error:
         raise VocalgenError(
             f"cannot read the ratings {path} ({error}); needed are values (R, N, E), raters, clips and emotions"
         ) from error
@@ -145,13 +174,18 @@ def _npz(path: Path) -> Cells:
     return {(axes[0][r], axes[1][n], axes[2][e]): float(values[r, n, e]) for r, n, e in np.argwhere(~np.isnan(values))}
 
 
-def _scaled(values: NDArray[np.float64], path: Path) -> tuple[NDArray[np.float64], list[str]]:
-    low, high = np.nanmin(values), np.nanmax(values)
+def _scale(cells: Cells, path: Path) -> tuple[bool, list[str]]:
+    """Whether ratings are from 1 to 100, and warnings."""
+    least, most = min(cells, key=cells.__getitem__), max(cells, key=cells.__getitem__)
+    low, high = cells[least], cells[most]
     if low >= 0 and high <= 1:
-        return values, ["all ratings are 1: read as the top of the scale 0-1"] if low == 1 else []
+        return False, ["all ratings are 1: read as the top of the scale 0-1"] if low == 1 else []
     if low >= 1 and high <= 100:
-        return (values - 1) / 99, []
-    raise VocalgenError(f"{path}: ratings from {low:g} to {high:g}; they must be within 0-1, or within 1-100")
+        return True, []
+    raise VocalgenError(
+        f"{path}: ratings from {low:g} ({', '.join(least)}) to {high:g} ({', '.join(most)}); they must be within 0-1, "
+        f"or within 1-100"
+    )
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -48,5 +48,5 @@ def _read(file: Path) -> Measured | None:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return Measured.of_arrays(arrays, arrays.pop("skipped").tolist())
-    except (OSError, ValueError, KeyError, BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, BadZipFile):
         return None

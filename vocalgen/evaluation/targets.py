@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation.ratings import Ratings
+from vocalgen.evaluation.ratings import Ratings, delimiter, require_different
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,14 @@ def read_table(path: str | Path, key: str) -> Table:
     """Read a CSV file whose column `key` tells its rows apart.
 
     Raises:
-        VocalgenError: it cannot be read, has no such column, no rows, an incomplete row, or an id twice.
+        VocalgenError: it cannot be read, has no such column or one twice, no rows, an incomplete row, or an id twice.
     """
     path = Path(path)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, delimiter=delimiter(file))
             table = Table(path, tuple(reader.fieldnames or ()), {})
+            require_different(table.columns, path)
             table.require(key)
             for line, row in enumerate(reader, 2):
                 if None in row or None in row.values() or not row[key]:
