@@ -10,6 +10,7 @@ import typer
 
 from vocalgen.cli import outputs
 from vocalgen.cli.options import DeviceOption
+from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
@@ -63,16 +64,25 @@ def evaluate(
     changes |= {"emotions": _names(emotions), "seed": seed}
     chosen = replace(load_protocol(protocol), **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]
     systems = _named(folders, "evaluate")
-    rated = _named(ratings or [], "--ratings", next(iter(systems)))
+    _require_unlike(list(systems))
+    # Clips are called alike in all systems, so nothing would show that ratings went to the wrong one.
+    rated = _named(ratings or [], "--ratings", next(iter(systems)) if len(systems) == 1 else "")
     if not reference.is_file():
         raise VocalgenError(
             f"{reference}: no such manifest; make one with `vocalgen data prepare`, give it as --reference"
         )
     outputs.require_folder(out)
 
+    from vocalgen.evaluation.anchors import ANCHORS, HELD_OUT
+    from vocalgen.evaluation.published import published
     from vocalgen.evaluation.run import Request, run
     from vocalgen.generation.loading import choose_device
 
+    for name in systems:
+        if name in (*ANCHORS, HELD_OUT):
+            raise VocalgenError(f"evaluate: {name!r} is what the report calls an anchor; give another NAME=PATH")
+    if chosen.published:
+        published(chosen.published)  # a task without a table is refused now, not after the measurement
     evaluation = run(Request(systems, reference, out, chosen, _voice(vocoder), rated, str(choose_device(device))))
     for line in evaluation.report["warnings"]:
         typer.secho(f"warning: {line}", err=True)
@@ -89,11 +99,22 @@ def _named(given: list[str], what: str, default: str | None = None) -> dict[str,
     for entry in given:
         name, separator, path = entry.partition("=")
         if not separator or Path(entry).exists():
-            name, path = default or Path(entry).resolve().name, entry
-        if not name or name in found:
+            name, path = Path(entry).resolve().name if default is None else default, entry
+        if not name or not path:
+            raise VocalgenError(f"{what}: {entry!r} does not say which system it is of; give NAME=PATH")
+        if name in found:
             raise VocalgenError(f"{what}: {entry!r}: two entries are called {name!r}; give NAME=PATH")
         found[name] = Path(path)
     return found
+
+
+def _require_unlike(names: list[str]) -> None:
+    """Names that differ in case or punctuation only would share a picture file."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(slug(name), name)
+        if other != name:
+            raise VocalgenError(f"evaluate: the names {other!r} and {name!r} are too much alike; give NAME=PATH")
 
 
 def _voice(name: str | None) -> Voice:

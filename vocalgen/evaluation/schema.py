@@ -37,6 +37,8 @@ def check_report(report: Mapping[str, Any]) -> None:
         _require(_is_texts(report[key]), key, "must be a list of texts")
     for key in ("systems", "emotions"):
         _require(len(set(report[key])) == len(report[key]) > 0, key, "must be different names, at least one")
+    both = sorted(set(report["systems"]) & set(report["anchors"]))
+    _require(not both, "systems", f"must not be called like an anchor, {', '.join(map(repr, both))}")
     _check_plain(report["conditions"], "conditions")
     _require(isinstance(report["conditions"], Mapping), "conditions", "must be a mapping")
     _check_sections(report)
