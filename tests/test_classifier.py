@@ -18,10 +18,10 @@ from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, log_mels
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.recognition.scorer import Scorer, Scores
+from vocalgen.training.augment import mask
 from vocalgen.training.classifier import (
     ClassifierConfig,
     ClassifierObjective,
-    mask,
     mixup,
     shift_bands,
     targets,

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"mel"},
     "corpora": {*SIGNALS, "pictures"},
     "data": {*SIGNALS, "corpora"},
-    "training": {*DATA, "config", "models", "generation", "script"},
+    "training": {*DATA, "config", "models", "generation", "metrics", "recognition", "script"},
     "generation": {*DATA, "models", "pictures", "shipped", "weights"},
     "recognition": {*DATA, "models", "shipped", "weights"},
     "evaluation": {*DATA, "config", "metrics", "pictures", "recognition", "shipped"},

@@ -223,6 +223,13 @@ def test_bad_clips_are_left_out_and_said(corpus: Path, messy: Done) -> None:
     assert names(corpus / "messy-out") == FILES | {"mels.png"}
 
 
+def test_folders_that_are_no_emotion_and_mixed_rates_are_said(messy: Done) -> None:
+    said = report_of(messy)["warnings"]
+    assert f"{MESSY}: folders whose names are no emotion were left out: horor" in said
+    rates = "36 of 8000 Hz, 2 of 16000 Hz, 1 of 44100 Hz, 1 of 48000 Hz"
+    assert f"{MESSY}: clips of different sample rates ({rates}): distances may tell the rates apart" in said
+
+
 def test_copies_of_training_and_of_reference_clips_are_named(messy: Done) -> None:
     report = report_of(messy)
     assert f"{MESSY}: 2 clips are copies of real ones, first awe/000.wav of 03-1-2" in report["warnings"]

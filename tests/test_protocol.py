@@ -130,9 +130,16 @@ def test_a_file_may_change_a_shipped_one(tmp_path: Path) -> None:
         ("- a\n- list", "expected `key: value` lines"),
         ("per_emotion: [1", "not valid YAML"),
         ("base: none.yaml", "cannot read configuration"),
+        ("base: [own.yaml]", "`base` must be the name of a file"),
     ],
 )
 def test_what_is_wrong_names_its_key(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(VocalgenError) as refused:
         load(text, tmp_path)
     assert message in str(refused.value)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(VocalgenError, match="cannot read configuration"):
+        load_protocol(str(tmp_path / "own.yaml"))

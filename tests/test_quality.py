@@ -219,13 +219,13 @@ def test_ratings_make_heep_and_s_gen(corpus: Path, protocol: Protocol, good: dic
 
 def test_draws_are_disjoint_and_balanced() -> None:
     labels = np.repeat([0, 1, 2], 30)
-    sets = anchors.draws(labels, {0: 10, 2: 7}, 4, seed=0)
+    sets = anchors.draws(labels, {0: 10, 2: 7}, 4, seed=0, names="abc")
     assert len(sets) == 3  # thirty clips hold three disjoint draws of ten
     assert len(np.unique(np.concatenate(sets))) == 3 * 17
     for chosen in sets:
         assert np.bincount(labels[chosen], minlength=3).tolist() == [10, 0, 7]
-    with pytest.raises(VocalgenError, match="the floor needs 31 real clips of class 1, there are 30"):
-        anchors.draws(labels, {1: 31}, 1, seed=0)
+    with pytest.raises(VocalgenError, match="the floor needs 31 real clips of b, there are 30"):
+        anchors.draws(labels, {1: 31}, 1, seed=0, names="abc")
 
 
 def test_class_means_are_one_wave_an_emotion_of_the_median_length(corpus: Path) -> None:

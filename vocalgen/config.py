@@ -66,12 +66,15 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         raise VocalgenError(f"{path}: `base` refers back to itself")
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise VocalgenError(f"cannot read configuration {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VocalgenError(f"cannot read configuration {path}: {reason}") from error
     values = _parse(text, str(path)) or {}
     if not isinstance(values, dict):
         raise VocalgenError(f"{path}: expected `key: value` lines at the top level")
     base = values.pop("base", None)
+    if not isinstance(base, (str, type(None))):
+        raise VocalgenError(f"{path}: `base` must be the name of a file, got {base!r}")
     return values if base is None else _merge(_read(path.parent / base, (*seen, path.resolve())), values)
 
 

@@ -116,6 +116,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
     from rich.console import Console
     from rich.progress import track
 
+    console = Console(stderr=True)
     manifest.check_files()
     clips = [clip for clip in manifest.rows if clip.usable]
     kept: list[Clip] = []
@@ -124,9 +125,10 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
     with atomic_path(folder) as target, closing(waves) as prepared:
         target.mkdir()
         with open(target / "audio.i16", "wb") as file:
-            for clip, wave in track(zip(clips, prepared, strict=True), "Preparing audio", total=len(clips)):
+            pairs = zip(clips, prepared, strict=True)
+            for clip, wave in track(pairs, "Preparing audio", total=len(clips), console=console):
                 if isinstance(wave, str):
-                    Console(stderr=True).print(f"skipped {clip.id}: {wave}", highlight=False, markup=False)
+                    console.print(f"skipped {clip.id}: {wave}", highlight=False, markup=False)
                     continue
                 file.write(wave.tobytes())
                 kept.append(clip)

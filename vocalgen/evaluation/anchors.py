@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,8 +49,13 @@ class Voice:
     render: Callable[[NDArray[np.float32]], Wave]
 
 
-def draws(labels: NDArray[np.int64], counts: dict[int, int], sets: int, seed: int) -> list[NDArray[np.int64]]:
+def draws(
+    labels: NDArray[np.int64], counts: dict[int, int], sets: int, seed: int, names: Sequence[str]
+) -> list[NDArray[np.int64]]:
     """Up to `sets` disjoint draws without replacement, each with `counts[label]` clips of every label.
+
+    Args:
+        names: of the labels, for messages.
 
     Raises:
         VocalgenError: fewer clips of a label than one draw needs.
@@ -61,7 +66,7 @@ def draws(labels: NDArray[np.int64], counts: dict[int, int], sets: int, seed: in
     if possible < 1:
         label = min(counts, key=lambda label: len(shuffled[label]) / counts[label])
         raise VocalgenError(
-            f"the floor needs {counts[label]} real clips of class {label}, there are {len(shuffled[label])}; "
+            f"the floor needs {counts[label]} real clips of {names[label]}, there are {len(shuffled[label])}; "
             f"evaluate fewer clips an emotion or choose a larger floor split"
         )
     return [

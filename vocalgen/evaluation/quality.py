@@ -84,7 +84,7 @@ class Bench:
         floor = self.real([protocol.floor])
         pool = self._measured(floor, {"splits": [protocol.floor]}, f"real clips, {protocol.floor}")
         rows = {str(name): row for row, name in enumerate(floor.ids)}
-        chosen = anchors.draws(pool.labels, counts, protocol.draws, protocol.seed)
+        chosen = anchors.draws(pool.labels, counts, protocol.draws, protocol.seed, self.vocabulary.emotions)
         first = floor.select(np.array([rows[str(name)] for name in pool.ids[chosen[0]]]))
         sounds = anchors.made(first, self.voice, self.encoders[0].prepare, protocol.seed)
         key = {"splits": [protocol.floor], "counts": counts, "seed": protocol.seed, "voice": self.voice.name}
@@ -125,6 +125,7 @@ def evaluate(
     warnings: list[str] = []
     emotions = [bench.vocabulary.index(name) for name in protocol.emotions] or list(range(len(names)))
     measured = {name: measure(clips, bench.encoders, name) for name, clips in systems.items()}
+    warnings += [f"{name}: {remark}" for name, clips in systems.items() for remark in clips.remarks()]
     n = _equal_counts(measured, emotions, protocol, names, warnings)
     measured = {name: _first(clips, n, emotions) for name, clips in measured.items()}
     reference = bench.reference(protocol, dict.fromkeys(emotions, n))

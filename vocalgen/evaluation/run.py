@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +86,7 @@ def run(request: Request) -> Evaluation:
     )
     prepare = encoders[0].prepare
     systems = {name: FolderClips(path, vocabulary, protocol.per_emotion) for name, path in request.systems.items()}
-    ratings = {name: _ratings(path, systems, name, vocabulary) for name, path in request.ratings.items()}
+    ratings = {name: _ratings(path, request.systems, name, vocabulary) for name, path in request.ratings.items()}
     bench = Bench(
         vocabulary,
         lambda splits: RealClips(request.reference, splits, vocabulary, prepare),
@@ -96,15 +97,21 @@ def run(request: Request) -> Evaluation:
     )
     evaluation = evaluate(systems, bench, protocol, ratings)
     request.out.mkdir(parents=True, exist_ok=True)
-    pictures = draw(evaluation, systems, bench, protocol, request.out)
-    write_report(evaluation.report, request.out, pictures, players(systems, bench, protocol))
+    with TemporaryDirectory(prefix=".report-", dir=request.out) as folder:
+        pictures = draw(evaluation, systems, bench, protocol, Path(folder))
+        write_report(evaluation.report, Path(folder), pictures, players(systems, bench, protocol))
+        for old in request.out.glob("mels*.png"):  # of other systems, if the folder is used again
+            old.unlink()
+        for file in Path(folder).iterdir():
+            file.replace(request.out / file.name)
     return evaluation
 
 
-def _ratings(path: Path, systems: Mapping[str, Clips], name: str, vocabulary: Vocabulary) -> Ratings:
+def _ratings(path: Path, systems: Mapping[str, Path], name: str, vocabulary: Vocabulary) -> Ratings:
+    """Ratings of any clips of the system's folder, also of those beyond the protocol's number."""
     if name not in systems:
         raise VocalgenError(f"ratings for {name!r}, but the systems are {', '.join(systems)}")
-    return read_ratings(path, vocabulary.emotions, clips=systems[name].ids)
+    return read_ratings(path, vocabulary.emotions, clips=FolderClips(systems[name], vocabulary).ids)
 
 
 def draw(

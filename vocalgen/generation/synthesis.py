@@ -223,8 +223,8 @@ class Synthesis:
         hop = self.mel.hop_length
         waves = np.zeros((len(mels), mels.shape[-1] * hop), dtype=np.float32)
         for wave, mel in zip(waves, mels, strict=True):
-            sounding = mel[..., : _end_of_sound(mel)]
-            wave[: sounding.shape[-1] * hop] = vocode(self.vocoder, sounding[None])[0].float().numpy()
+            kept = sounding(mel)
+            wave[: kept.shape[-1] * hop] = vocode(self.vocoder, kept[None])[0].float().numpy()
         return waves
 
     def finish(self, wave: NDArray[np.float32], trim: bool = True, normalise: bool = True) -> NDArray[np.float32]:
@@ -271,10 +271,10 @@ class Synthesis:
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _end_of_sound(mel: Tensor) -> int:
-    """Frames of (n_mels, frames) up to the last sounding one and the margin behind it."""
-    sounding = (mel.amax(0) > mel.max() - SILENCE_NAT).nonzero()
-    return min(int(sounding[-1]) + 1 + SILENCE_MARGIN, mel.shape[-1])
+def sounding(mel: Tensor) -> Tensor:
+    """(n_mels, L) without what lies behind its last sounding frame and the margin."""
+    last = (mel.amax(0) > mel.max() - SILENCE_NAT).nonzero()[-1]
+    return mel[:, : int(last) + 1 + SILENCE_MARGIN]
 
 
 def require_one_front_end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -41,6 +42,10 @@ class Clips(ABC):
         Raises:
             VocalgenError: it cannot be read, or holds no sound.
         """
+
+    def remarks(self) -> list[str]:
+        """What is odd about the clips as far as they were read."""
+        return []
 
     def select(self, indices: NDArray[np.int64]) -> Chosen:
         """Some of the clips."""
@@ -132,7 +137,8 @@ def cache_folder(manifest: Path, prepare: CacheConfig) -> Path:
 class FolderClips(Clips):
     """Generated clips DIR/<emotion>/*.wav, or any other audio format, by any system.
 
-    Folder names are emotion names in any spelling `Vocabulary.index` knows; other folders are left out.
+    Folder names are emotion names in any spelling `Vocabulary.index` knows; other folders are left out, and `remarks`
+    names them.
 
     Args:
         folder: DIR.
@@ -157,10 +163,28 @@ class FolderClips(Clips):
         self.labels = np.array([label for label, _ in found])
         self.ids = [f"{file.parent.name}/{file.name}" for file in self.files]
         self.speakers = self.ids
+        self.strange = sorted(
+            sub.name
+            for sub in self.folder.iterdir()
+            if sub.is_dir() and sub.name not in emotions and next(_sounds(sub), None) is not None
+        )
+        self._rates: dict[int, int] = {}
+
+    def remarks(self) -> list[str]:
+        """Folders of clips that are no emotion, and different sample rates."""
+        found = []
+        if self.strange:
+            found.append(f"folders whose names are no emotion were left out: {', '.join(self.strange)}")
+        rates = Counter(self._rates.values())
+        if len(rates) > 1:
+            counts = ", ".join(f"{rates[rate]} of {rate} Hz" for rate in sorted(rates))
+            found.append(f"clips of different sample rates ({counts}): distances may tell the rates apart")
+        return found
 
     def wave(self, index: int, prepare: CacheConfig) -> Wave:
         """One clip, prepared exactly as real clips are."""
-        wave, _ = audio.read(self.files[index], prepare.sample_rate)
+        own, self._rates[index] = audio.read(self.files[index])
+        wave = audio.resample(own, self._rates[index], prepare.sample_rate)
         if np.abs(wave).max() < audio.SILENT_PEAK:
             raise VocalgenError("silent")
         # Sixteen bits, as in the packed audio of the real clips.
@@ -168,14 +192,18 @@ class FolderClips(Clips):
 
 
 def _files(folder: Path, emotions: Vocabulary, most: int | None) -> Iterator[tuple[int, Path]]:
-    suffixes = {f".{name}" for name in audio.FORMATS}
     for sub in sorted(path for path in folder.iterdir() if path.is_dir()):
         try:
             label = emotions.index(sub.name)
         except VocalgenError:
             continue
-        files = sorted(file for file in sub.iterdir() if file.suffix.lower() in suffixes)
+        files = sorted(_sounds(sub))
         yield from ((label, file) for file in files[:most])
+
+
+def _sounds(folder: Path) -> Iterator[Path]:
+    suffixes = {f".{name}" for name in audio.FORMATS}
+    return (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
 
 
 def _positions(theirs: Vocabulary, ours: Vocabulary, manifest: Path) -> NDArray[np.int64]:

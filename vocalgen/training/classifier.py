@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from vocalgen.data import WaveCache, collate
-from vocalgen.mel import LogMel, MelConfig, log_mels
+from vocalgen.data import collate
+from vocalgen.mel import MelConfig
 from vocalgen.models.classifier import MelClassifier
+from vocalgen.training.augment import mask
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.mels import ClipMels
 from vocalgen.training.record import Previews
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,53 +71,6 @@ class ClassifierConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
     validation_split: str = "validation"
-
-
-class ClipMels(Dataset[dict[str, Any]]):
-    """Log-mels of cached clips, kept in memory at half precision, stretched and placed at random.
-
-    Keyed by (clip index, seed) like `WaveWindows`. A clip longer than the window is cropped.
-    """
-
-    def __init__(
-        self,
-        cache: WaveCache,
-        indices: np.ndarray,
-        config: DataConfig,
-        mel: MelConfig,
-        stretch: tuple[float, float],
-    ) -> None:
-        self.cache, self.indices, self.config, self.mel, self.stretch = cache, indices, config, mel, stretch
-
-    @cached_property
-    def mels(self) -> dict[int, np.ndarray]:
-        """(frames, n_mels) float16 by clip index, computed on first use."""
-        logger.info("computing %d log-mels", len(self.indices))
-        log_mel = LogMel(self.mel)
-        mels: dict[int, np.ndarray] = {}
-        for part in np.array_split(self.indices, max(len(self.indices) // 2000, 1)):
-            computed = log_mels([self.cache.wave(index) for index in part], log_mel, dtype=torch.float16)
-            mels |= {int(index): mel.T.contiguous().numpy() for index, mel in zip(part, computed, strict=True)}
-        return mels
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """{mel (n_mels, frames), frames, intensities (K,), index} for a (clip index, seed) pair."""
-        index, seed = key
-        rng = np.random.default_rng(seed)
-        mel = _stretch(self.mels[index], float(np.exp(rng.uniform(*np.log(self.stretch)))))
-        gain = rng.uniform(*self.config.gain_db) * np.log(10) / 20
-        window = np.full((self.config.frames, self.mel.n_mels), self.mel.log_floor, dtype=np.float32)
-        start = int(rng.integers(0, max(len(mel) - self.config.frames, 0) + 1))
-        mel = mel[start : start + self.config.frames]
-        room = min(self.config.frames - len(mel), int(self.config.max_shift * self.mel.frame_rate))
-        offset = int(rng.integers(0, room + 1))
-        window[offset : offset + len(mel)] = np.maximum(mel + gain, self.mel.log_floor)
-        return {
-            "mel": torch.from_numpy(window.T),
-            "frames": offset + len(mel),
-            "intensities": torch.from_numpy(self.cache.intensities[index]),
-            "index": index,
-        }
 
 
 class ClassifierObjective(Objective):
@@ -233,23 +182,3 @@ def mixup(
     mel = torch.lerp(mel.roll(1, 0), mel, weight[:, None, None])
     frames = torch.where(weight < 1, torch.maximum(frames, frames.roll(1, 0)), frames)
     return mel, frames, torch.lerp(target.roll(1, 0), target, weight[:, None])
-
-
-def mask(mel: Tensor, axis: int, largest: int, value: float, generator: torch.Generator) -> Tensor:
-    """Set up to `largest` neighbouring bands (axis 1) or frames (axis 2) of each clip to `value`."""
-    size, count = mel.shape[axis], len(mel)
-    width = torch.randint(0, largest + 1, (count, 1), generator=generator, device=mel.device)
-    start = torch.rand(count, 1, generator=generator, device=mel.device) * (size - width)
-    place = torch.arange(size, device=mel.device)
-    hidden = (place >= start.floor()) & (place < start.floor() + width)
-    return mel.masked_fill(hidden.unsqueeze(3 - axis), value)
-
-
-def _stretch(mel: np.ndarray, speed: float) -> np.ndarray:
-    """(frames, n_mels) -> (about frames / speed, n_mels) float32 by linear interpolation along time."""
-    if speed == 1.0 or len(mel) < 2:
-        return mel.astype(np.float32)
-    place = np.arange(0, len(mel) - 1, speed)
-    before = place.astype(np.int64)
-    share = (place - before).astype(np.float32)[:, None]
-    return mel[before] * (1 - share) + mel[before + 1] * share

@@ -70,6 +70,7 @@ def _encode(
     variants: int,
     device: torch.device,
 ) -> None:
+    from rich.console import Console
     from rich.progress import track
 
     autoencoder = autoencoder.to(device).eval()
@@ -79,7 +80,7 @@ def _encode(
         windows, batch_sampler=[items[i : i + 64] for i in range(0, len(items), 64)], collate_fn=collate
     )
     latents, seconds = [], []
-    for batch in track(loader, "Encoding latents"):
+    for batch in track(loader, "Encoding latents", console=Console(stderr=True)):
         mean, _ = autoencoder.encode(log_mel(batch["wave"].to(device)))
         latents.append(autoencoder.normalise(mean).half().cpu().numpy())
         seconds.append(batch["seconds"].numpy())

@@ -88,6 +88,9 @@ class Objective(ABC):
     dataset: Dataset[dict[str, Any]]
     indices: np.ndarray
 
+    state: dict[str, Tensor] = {}
+    """What else must outlast a stop; steps replace its values."""
+
     accelerator: Accelerator
     grad_clip: float
     ema: dict[str, AveragedModel]
@@ -111,6 +114,10 @@ class Objective(ABC):
     def preview(self, step: int) -> Previews:
         """Pictures and sounds of the averaged model."""
         return Previews({}, {}, 24_000)
+
+    def alarms(self, means: dict[str, float]) -> list[str]:
+        """Warnings about the means of the latest steps."""
+        return []
 
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         """Names of the batch's clips, for the message when a loss is not finite."""
@@ -241,10 +248,12 @@ class Trainer:
             key: float(
                 torch.stack([torch.as_tensor(entry[key]).detach().float() for entry in window if key in entry]).mean()
             )
-            for key in window[-1]
+            for key in dict.fromkeys(key for entry in window for key in entry)
         }
         if record is not None:
             record.scalars(self.step, {"clips_per_second": round(rate, 2), **means})
+            for line in self.objective.alarms(means):
+                logger.warning("step %d: %s", self.step, line)
 
     def _state_path(self, step: int) -> Path:
         return self.run / "state" / f"step-{step}"
@@ -266,6 +275,7 @@ class Trainer:
             "networks": {name: objective.plain(name).state_dict() for name in objective.networks},
             "ema": {name: average.state_dict() for name, average in objective.ema.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in objective.optimizers.items()},
+            "objective": objective.state,
         }
         if self.accelerator.scaler is not None:  # float16
             state["scaler"] = self.accelerator.scaler.state_dict()
@@ -299,6 +309,7 @@ class Trainer:
                 average.load_state_dict(state["ema"][name])
             for name, optimizer in objective.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
+            objective.state = {name: state["objective"][name] for name in objective.state}
             if self.accelerator.scaler is not None and "scaler" in state:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
         except (KeyError, RuntimeError, ValueError) as error:

@@ -1,0 +1,398 @@
+"""StyleGAN2 (arXiv 1912.04958) on log-mels, conditioned on an emotion intensity vector; plain PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from einops import rearrange
+from torch import Tensor, nn
+
+from vocalgen.mel import MelConfig
+from vocalgen.models.equalised import (
+    EqualConv,
+    EqualLinear,
+    Size,
+    downsample,
+    kernel_shape,
+    leaky,
+    minibatch_deviation,
+    pyramid,
+    upsample,
+)
+
+Layout = Literal["image", "frames"]
+
+Architecture = Literal["skip", "residual"]
+
+MEL_MEAN, MEL_STD = -6.0, 2.5
+"""Fixed affine normalisation of log-mel values, the same for every clip: levels survive."""
+
+AVERAGE_DECAY = 0.998
+"""Of the running mean of w of each emotion, a step."""
+
+
+class MelMaps(NamedTuple):
+    """How a log-mel becomes maps for convolutions.
+
+    Args:
+        n_mels, frames: size of the mel.
+        layout: "image": one map (bands, frames); "frames": a map (1, frames) for each band.
+        patch: neighbouring frames that become further maps of 1 / patch the length.
+    """
+
+    n_mels: int
+    frames: int
+    layout: Layout
+    patch: int
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the maps.
+
+        Raises:
+            ValueError: the frames do not divide by the patch.
+        """
+        if self.patch < 1 or self.frames % self.patch:
+            raise ValueError(f"{self.frames} frames do not divide by patch {self.patch}; change either")
+        return (self.n_mels if self.layout == "image" else 1, self.frames // self.patch)
+
+    @property
+    def channels(self) -> int:
+        """Number of maps."""
+        return self.patch * (1 if self.layout == "image" else self.n_mels)
+
+    def of(self, mel: Tensor) -> Tensor:
+        """(B, n_mels, L) log-mel -> normalised maps (B, channels, *size)."""
+        x = rearrange((mel - MEL_MEAN) / MEL_STD, "b h (l p) -> b p h l", p=self.patch)
+        return x if self.layout == "image" else x.flatten(1, 2)[:, :, None]
+
+    def mel(self, maps: Tensor) -> Tensor:
+        """Inverse of `of`."""
+        x = maps if self.layout == "image" else maps[:, :, 0].unflatten(1, (self.patch, self.n_mels))
+        return rearrange(x, "b p h l -> b h (l p)") * MEL_STD + MEL_MEAN
+
+
+class Mapping(nn.Module):
+    """(z, intensities) -> w: both are brought to unit mean square, joined, and sent through a deep network."""
+
+    def __init__(self, emotions: int, z_dim: int, w_dim: int, depth: int) -> None:
+        super().__init__()
+        self.embed = EqualLinear(emotions, z_dim)
+        widths = [2 * z_dim, *[w_dim] * depth]
+        self.layers = nn.ModuleList(EqualLinear(a, b, rate=0.01) for a, b in pairwise(widths))
+
+    def forward(self, z: Tensor, intensities: Tensor) -> Tensor:
+        """(B, z_dim) and (B, K) -> (B, w_dim)."""
+        x = torch.cat([_unit(z), _unit(self.embed(intensities))], dim=1)
+        for layer in self.layers:
+            x = leaky(layer(x))
+        return x
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels are scaled by a style, and whose output is brought back to unit variance.
+
+    Scaling inputs and outputs in place of the weights (section 2.2) keeps one set of weights for the whole batch.
+
+    Args:
+        demodulate: divide by the norm of the scaled weights (eq. 3).
+    """
+
+    def __init__(self, dim_in: int, dim_out: int, w_dim: int, kernel: int, size: Size, demodulate: bool = True) -> None:
+        super().__init__()
+        shape = kernel_shape(kernel, size)
+        self.style = EqualLinear(w_dim, dim_in, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(dim_out, dim_in, *shape))
+        self.scale = 1 / math.sqrt(dim_in * shape[0] * shape[1])
+        self.padding = (shape[0] // 2, shape[1] // 2)
+        self.demodulate = demodulate
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """(B, dim_in, h, w) and (B, w_dim) -> (B, dim_out, h, w)."""
+        style = self.style(w)
+        weight = self.weight * self.scale
+        x = F.conv2d(x * style[:, :, None, None], weight, padding=self.padding)
+        if self.demodulate:
+            norm = style.square() @ weight.square().sum((2, 3)).T
+            x = x * (norm + 1e-8).rsqrt()[:, :, None, None]
+        return x
+
+
+class StyledConv(nn.Module):
+    """Modulated convolution, noise of learned strength, bias, leaky ReLU."""
+
+    def __init__(self, dim_in: int, dim_out: int, w_dim: int, kernel: int, size: Size) -> None:
+        super().__init__()
+        self.size = size
+        self.conv = ModulatedConv(dim_in, dim_out, w_dim, kernel, size)
+        self.strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(dim_out))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+        """(B, dim_in, h, w), (B, w_dim) and (B, 1, *size) -> (B, dim_out, *size); a smaller x is upsampled."""
+        # Before the convolution or after it is the same: both are linear and do not vary along an axis.
+        x = self.conv(upsample(x, self.size), w)
+        return leaky(x + self.strength * noise + self.bias[:, None, None])
+
+
+class SynthesisBlock(nn.Module):
+    """Two styled convolutions at one size; "skip" adds up images of all sizes, "residual" maps."""
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        w_dim: int,
+        kernel: int,
+        size: Size,
+        channels: int,
+        architecture: Architecture,
+        last: bool,
+    ) -> None:
+        super().__init__()
+        self.size, self.architecture = size, architecture
+        self.first = StyledConv(dim_in, dim_out, w_dim, kernel, size)
+        self.second = StyledConv(dim_out, dim_out, w_dim, kernel, size)
+        shows = architecture == "skip" or last
+        self.image = ModulatedConv(dim_out, channels, w_dim, 1, size, demodulate=False) if shows else None
+        self.image_bias = nn.Parameter(torch.zeros(channels)) if shows else None
+        self.shortcut = EqualConv(dim_in, dim_out, 1, size, bias=False) if architecture == "residual" else None
+
+    def forward(self, x: Tensor, image: Tensor | None, w: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Maps, image so far, (B, 3, w_dim) and (B, 2, *size) -> maps and image of this size."""
+        y = self.second(self.first(x, w[:, 0], noise[:, :1]), w[:, 1], noise[:, 1:])
+        if self.shortcut is not None:
+            y = (y + self.shortcut(upsample(x, self.size))) / math.sqrt(2)
+        if self.image is not None and self.image_bias is not None:
+            own = self.image(y, w[:, 2]) + self.image_bias[:, None, None]
+            image = own if image is None else upsample(image, self.size) + own
+        return y, image
+
+
+class StyleGAN2Generator(ModelMixin, ConfigMixin):
+    """Mapping network and synthesis network.
+
+    Args:
+        mel: the front end as `MelConfig.to_dict()`.
+        emotions: names of the K conditions in order.
+        frames: length of the mels.
+        layout, patch: what a mel is to the convolutions, see `MelMaps`; "frames" costs a fraction of "image".
+        base: height and width of the learned constant; the size of a mel must be these times powers of two.
+        channels: maps of each size, from the base upwards; the last number stays for all further sizes.
+        kernel: length of the convolutions.
+        z_dim, w_dim: sizes of the two latent spaces.
+        mapping_depth: layers of the mapping network.
+        architecture: "skip" sums the images of all sizes, "residual" has one at the end (fig. 7).
+    """
+
+    w_average: Tensor
+
+    @register_to_config
+    def __init__(
+        self,
+        mel: dict[str, Any],
+        emotions: tuple[str, ...],
+        frames: int = 192,
+        layout: Layout = "frames",
+        patch: int = 4,
+        base: tuple[int, int] = (1, 6),
+        channels: tuple[int, ...] = (384,),
+        kernel: int = 3,
+        z_dim: int = 256,
+        w_dim: int = 256,
+        mapping_depth: int = 4,
+        architecture: Architecture = "skip",
+    ) -> None:
+        super().__init__()
+        self.maps = MelMaps(MelConfig.from_dict(mel).n_mels, frames, layout, patch)
+        self.sizes = pyramid((base[0], base[1]), self.maps.size)
+        widths = widths_of(channels, len(self.sizes))
+        self.mapping = Mapping(len(emotions), z_dim, w_dim, mapping_depth)
+        self.constant = nn.Parameter(torch.randn(widths[0], *self.sizes[0]))
+        self.blocks = nn.ModuleList(
+            SynthesisBlock(
+                widths[max(level - 1, 0)],
+                width,
+                w_dim,
+                kernel,
+                size,
+                self.maps.channels,
+                architecture,
+                last=level == len(self.sizes) - 1,
+            )
+            for level, (width, size) in enumerate(zip(widths, self.sizes, strict=True))
+        )
+        self.register_buffer("w_average", torch.zeros(len(emotions), w_dim))
+
+    @property
+    def front_end(self) -> MelConfig:
+        """The log-mel this generator was trained on."""
+        return MelConfig.from_dict(self.config.mel)
+
+    @property
+    def styles(self) -> int:
+        """Number of w vectors a clip takes: two convolutions and an image a size."""
+        return 3 * len(self.blocks)
+
+    def noise(self, generator: torch.Generator | None = None) -> list[Tensor]:
+        """What is random in the synthesis of one clip besides z: (2, *size) on the CPU for each size."""
+        return [torch.randn(2, *size, generator=generator) for size in self.sizes]
+
+    def forward(self, z: Tensor, intensities: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Clips, and their styles for path lengths.
+
+        Args:
+            z: (B, z_dim), or (B, 2, z_dim + 1) for style mixing, see `mixed`.
+            intensities: (B, K).
+            noise: (B, 2, *size) for each size.
+
+        Returns:
+            log-mels (B, n_mels, frames), not below the floor, and w (B, styles, w_dim).
+        """
+        w = (
+            self.mapping(z, intensities)[:, None].expand(-1, self.styles, -1)
+            if z.ndim == 2
+            else self.mixed(z, intensities)
+        )
+        return self.synthesise(w, noise), w
+
+    def mixed(self, z: Tensor, intensities: Tensor) -> Tensor:
+        """Style mixing (arXiv 1812.04948, 3.1): (B, styles, w_dim).
+
+        Args:
+            z: (B, 2, z_dim + 1); the last value of the first z is the share of the styles it decides.
+        """
+        first, second = (self.mapping(z[:, i, :-1], intensities) for i in (0, 1))
+        place = torch.arange(self.styles, device=z.device) / self.styles
+        own = place < z[:, 0, -1:]
+        return torch.where(own[..., None], first[:, None], second[:, None])
+
+    def synthesise(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """(B, styles, w_dim) and (B, 2, *size) for each size -> log-mels (B, n_mels, frames)."""
+        x = self.constant.repeat(len(w), 1, 1, 1)
+        image: Tensor | None = None
+        for level, block in enumerate(self.blocks):
+            x, image = block(x, image, w[:, 3 * level : 3 * level + 3], noise[level])
+        assert image is not None
+        # Silence is a constant: without the clamp every trace of sound in it would give a clip away.
+        return self.maps.mel(image).clamp(min=self.front_end.log_floor)
+
+    @torch.no_grad()
+    def track(self, w: Tensor, intensities: Tensor) -> None:
+        """Move the mean w of the emotions towards (B, w_dim) styles of clips with (B, K) intensities."""
+        share = intensities / intensities.sum(1, keepdim=True).clamp(min=1e-8)
+        weight = share.sum(0)
+        mean = share.T @ w / weight.clamp(min=1e-8)[:, None]
+        self.w_average.lerp_(
+            mean.to(self.w_average.dtype), (1 - AVERAGE_DECAY**weight)[:, None].to(self.w_average.dtype)
+        )
+
+    def truncate(self, w: Tensor, intensities: Tensor, psi: float) -> Tensor:
+        """Draw (B, styles, w_dim) towards the mean w of each clip's emotions: psi 1 leaves it, 0 gives the mean."""
+        share = intensities / intensities.sum(1, keepdim=True).clamp(min=1e-8)
+        centre = (share @ self.w_average)[:, None]
+        return centre + psi * (w - centre)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions, the second followed by halving, with a residual shortcut or an image that is shown to each."""
+
+    def __init__(
+        self,
+        dim_in: int,
+        dim_out: int,
+        kernel: int,
+        size: Size,
+        next_size: Size,
+        channels: int,
+        architecture: Architecture,
+    ) -> None:
+        super().__init__()
+        self.next_size = next_size
+        self.first = EqualConv(dim_in, dim_in, kernel, size)
+        self.second = EqualConv(dim_in, dim_out, kernel, size)
+        residual = architecture == "residual"
+        self.shortcut = EqualConv(dim_in, dim_out, 1, next_size, bias=False) if residual else None
+        self.image = None if residual else EqualConv(channels, dim_out, 1, next_size)
+
+    def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps and image of one size -> those of the next smaller one."""
+        y = downsample(leaky(self.second(leaky(self.first(x)))), self.next_size)
+        if self.shortcut is not None:
+            return (y + self.shortcut(downsample(x, self.next_size))) / math.sqrt(2), image
+        assert self.image is not None
+        image = downsample(image, self.next_size)
+        return y + leaky(self.image(image)), image
+
+
+class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
+    """Discriminator with a projection of the emotions (arXiv 1802.05637).
+
+    Args:
+        mel, emotions, frames, layout, patch, base, channels, kernel: as of the generator.
+        architecture: "residual" or "skip" (fig. 7).
+        group: neighbours in a batch whose deviation is shown, see `minibatch_deviation`.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        mel: dict[str, Any],
+        emotions: tuple[str, ...],
+        frames: int = 192,
+        layout: Layout = "frames",
+        patch: int = 4,
+        base: tuple[int, int] = (1, 6),
+        channels: tuple[int, ...] = (384,),
+        kernel: int = 3,
+        architecture: Architecture = "residual",
+        group: int = 4,
+    ) -> None:
+        super().__init__()
+        self.maps = MelMaps(MelConfig.from_dict(mel).n_mels, frames, layout, patch)
+        sizes = pyramid((base[0], base[1]), self.maps.size)
+        widths = widths_of(channels, len(sizes))
+        self.enter = EqualConv(self.maps.channels, widths[-1], 1, sizes[-1])
+        self.blocks = nn.ModuleList(
+            DiscriminatorBlock(
+                widths[i], widths[i - 1], kernel, sizes[i], sizes[i - 1], self.maps.channels, architecture
+            )
+            for i in reversed(range(1, len(sizes)))
+        )
+        self.last = EqualConv(widths[0] + 1, widths[0], kernel, sizes[0])
+        self.features = EqualLinear(widths[0] * sizes[0][0] * sizes[0][1], widths[0])
+        self.score = EqualLinear(widths[0], 1)
+        self.embed = EqualLinear(len(emotions), widths[0])
+
+    def forward(self, mel: Tensor, intensities: Tensor) -> Tensor:
+        """(B, n_mels, frames) log-mels and (B, K) intensities -> (B,) scores, high for real clips."""
+        image = self.maps.of(mel)
+        x = leaky(self.enter(image))
+        for block in self.blocks:
+            x, image = block(x, image)
+        x = leaky(self.last(minibatch_deviation(x, self.config.group)))
+        x = leaky(self.features(x.flatten(1)))
+        projection = (x * _unit(self.embed(intensities))).sum(1) / math.sqrt(x.shape[1])
+        return self.score(x)[:, 0] + projection
+
+
+def widths_of(channels: Sequence[int], levels: int) -> list[int]:
+    """Maps of each size from the base upwards; the last number stays.
+
+    Raises:
+        ValueError: more numbers than sizes, or none.
+    """
+    if not 0 < len(channels) <= levels:
+        raise ValueError(f"{len(channels)} channel numbers for {levels} sizes; give one to {levels}")
+    return [*channels, *[channels[-1]] * (levels - len(channels))]

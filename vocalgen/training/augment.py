@@ -1,0 +1,67 @@
+"""Random changes of batches of log-mels, each of its own for every clip; differentiable in the mels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MelAugmentation:
+    """What a discriminator sees changed, in real and generated clips alike; no flips, as time has a direction.
+
+    Args:
+        shift: largest move along time, frames; what enters is silence.
+        gain_db: largest change of level up or down.
+        mask_bands, mask_frames: largest extent of a mask of silence.
+    """
+
+    shift: int = 16
+    gain_db: float = 6.0
+    mask_bands: int = 10
+    mask_frames: int = 16
+
+    def __call__(self, mel: Tensor, share: float, floor: float, generator: torch.Generator) -> Tensor:
+        """(B, n_mels, L) with each change made to `share` of the clips."""
+        if share <= 0:
+            return mel
+        mel = shift_frames(mel, self.shift, floor, generator, share)
+        mel = change_gain(mel, self.gain_db, floor, generator, share)
+        mel = mask(mel, 1, self.mask_bands, floor, generator, share)
+        return mask(mel, 2, self.mask_frames, floor, generator, share)
+
+
+def shift_frames(mel: Tensor, largest: int, floor: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
+    """Move clips of (B, n_mels, L) by -largest ... largest frames; `floor` comes in."""
+    shift = torch.randint(-largest, largest + 1, (len(mel), 1), generator=generator, device=mel.device)
+    source = torch.arange(mel.shape[2], device=mel.device) - shift * _chosen(mel, share, generator)
+    moved = mel.gather(2, source.clamp(0, mel.shape[2] - 1)[:, None].expand_as(mel))
+    return moved.masked_fill(((source < 0) | (source >= mel.shape[2]))[:, None], floor)
+
+
+def change_gain(mel: Tensor, largest_db: float, floor: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
+    """Make clips louder or softer by up to `largest_db`; what is silent stays so."""
+    uniform = 2 * torch.rand(len(mel), 1, generator=generator, device=mel.device) - 1
+    gain = (uniform * _chosen(mel, share, generator))[..., None] * (largest_db * math.log(10) / 20)
+    return torch.where(mel > floor, (mel + gain).clamp(min=floor), mel)
+
+
+def mask(mel: Tensor, axis: int, largest: int, value: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
+    """Set up to `largest` neighbouring bands (axis 1) or frames (axis 2) of each clip to `value`."""
+    size, count = mel.shape[axis], len(mel)
+    width = torch.randint(0, largest + 1, (count, 1), generator=generator, device=mel.device)
+    width = width * _chosen(mel, share, generator)
+    start = torch.rand(count, 1, generator=generator, device=mel.device) * (size - width)
+    place = torch.arange(size, device=mel.device)
+    hidden = (place >= start.floor()) & (place < start.floor() + width)
+    return mel.masked_fill(hidden.unsqueeze(3 - axis), value)
+
+
+def _chosen(mel: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """(B, 1) of ones for about `share` of the clips and zeros; draws nothing where all are chosen."""
+    if share >= 1:
+        return torch.ones(len(mel), 1, dtype=torch.long, device=mel.device)
+    return (torch.rand(len(mel), 1, generator=generator, device=mel.device) < share).long()
