@@ -5,6 +5,9 @@ A generator for `vocalgen sample --checkpoint DIR`:
     python recipes/export.py pipeline --transformer runs/emogator-diffusion/export \
         --autoencoder runs/emogator-autoencoder/export --out my-checkpoint steps=16 guidance=2
 
+    python recipes/export.py stylegan2 --generator runs/emogator-stylegan2/export \
+        --vocoder checkpoints/emogator-diffusion-24k/vocoder --out my-checkpoint psi=0.8
+
 A recogniser of any kind for `vocalgen evaluate --encoder DIR`:
 
     python recipes/export.py classifier runs/emogator-classifier/export --out my-classifier
@@ -26,7 +29,8 @@ from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.config import build
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part, load_vocoder
-from vocalgen.generation.pipeline import Sampling, VocalBurstPipeline
+from vocalgen.generation.pipeline import StyleGAN2Pipeline, VocalBurstPipeline
+from vocalgen.generation.settings import Sampling, Settings, Truncation
 from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.emo18 import Emo18
@@ -49,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     """The parts as one pipeline."""
-    changes = sampler_defaults(options.sampling)
+    changes = defaults(Sampling, options.sampling)
     transformer = load_part(Path(options.transformer), "MelTransformer")
     mel = transformer.front_end.to_dict()
     autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else MelFrames(mel)
@@ -57,14 +61,21 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     return VocalBurstPipeline(transformer, autoencoder, vocoder, changes)
 
 
-def sampler_defaults(items: Sequence[str]) -> dict[str, Any]:
-    """`key=value` items as fields of `Sampling`, checked."""
+def make_stylegan2(options: argparse.Namespace) -> StyleGAN2Pipeline:
+    """Generator and vocoder as one pipeline."""
+    generator = load_part(Path(options.generator), "StyleGAN2Generator")
+    vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(generator.front_end.to_dict())
+    return StyleGAN2Pipeline(generator, vocoder, defaults(Truncation, options.sampling))
+
+
+def defaults(kind: type[Settings], items: Sequence[str]) -> dict[str, Any]:
+    """`key=value` items as settings of a kind of generator, checked."""
     pairs = [item.partition("=") for item in items]
     try:
         changes = {key: yaml.safe_load(value) for key, _, value in pairs}
     except yaml.YAMLError as error:
         raise VocalgenError(f"sampling {' '.join(items)}: not key=value with a plain value") from error
-    build(Sampling, changes, "sampling")
+    build(kind, changes, "sampling")
     return changes
 
 
@@ -99,17 +110,21 @@ def save(model: Any, out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = parser.add_subparsers(required=True, metavar="pipeline | classifier")
+    kinds = parser.add_subparsers(required=True, metavar="pipeline | stylegan2 | classifier")
     pipeline = kinds.add_parser("pipeline", help="join a transformer, an autoencoder and a vocoder")
     pipeline.add_argument("--transformer", required=True)
     pipeline.add_argument("--autoencoder", help="leave out for a transformer on log-mel frames")
-    pipeline.add_argument("--vocoder", help="leave out for Griffin-Lim")
-    pipeline.add_argument("sampling", nargs="*", metavar="key=value", help="sampler defaults, e.g. steps=16")
     pipeline.set_defaults(make=make_pipeline)
+    stylegan2 = kinds.add_parser("stylegan2", help="join a StyleGAN2 generator and a vocoder")
+    stylegan2.add_argument("--generator", required=True)
+    stylegan2.set_defaults(make=make_stylegan2)
+    for kind, example in ((pipeline, "steps=16"), (stylegan2, "psi=0.8")):
+        kind.add_argument("--vocoder", help="leave out for Griffin-Lim")
+        kind.add_argument("sampling", nargs="*", metavar="key=value", help=f"default settings, e.g. {example}")
     classifier = kinds.add_parser("classifier", help="a trained classifier")
     classifier.add_argument("classifier")
     classifier.set_defaults(make=make_classifier)
-    for kind in (pipeline, classifier):
+    for kind in (pipeline, stylegan2, classifier):
         kind.add_argument("--out", required=True, type=Path)
         add_debug(kind)
     return parser

@@ -124,8 +124,8 @@ def test_exact_clips_do_not_depend_on_company_at_all(pipe: VocalBurstPipeline) -
 
 def test_networks_see_tiles_of_one_size(pipe: VocalBurstPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    original = pipe._sample
-    monkeypatch.setattr(pipe, "_sample", lambda *a: seen.append(len(a[1])) or original(*a), raising=False)
+    original = pipe.sample_mels
+    monkeypatch.setattr(pipe, "sample_mels", lambda *a: seen.append(len(a[1])) or original(*a), raising=False)
     pipe("awe", CPU_TILE + 1)
     pipe("awe", CPU_TILE + 1, exact=True)
     assert seen == [CPU_TILE, 1, CPU_TILE, CPU_TILE]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.samplers import SOLVERS, dpmpp_2m, guided, heun, karras_sigmas
-from vocalgen.generation.settings import SOLVER_NAMES, Sampling, require_seeds, sampling
+from vocalgen.generation.settings import SOLVER_NAMES, Sampling, require_seeds, settings
 from vocalgen.models.denoiser import preconditioning
 
 DATA = 0.5
@@ -122,16 +122,16 @@ def test_no_guidance_costs_nothing() -> None:
         ({"sigma_min": 0.0}, "sigma_min"),
         ({"sigma_min": 50.0}, "sigma_min"),
         ({"rho": 0.0}, "rho"),
-        ({"step": 4}, "step; there are steps"),
+        ({"step": 4}, "step; it has steps"),
     ],
 )
 def test_settings_out_of_range(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(VocalgenError, match=words):
-        sampling({}, **wrong)
+        settings(Sampling, {}, **wrong)
 
 
 def test_settings_change_the_defaults() -> None:
-    assert sampling({"steps": 4, "guidance": 3.0}, steps=None, guidance=0) == Sampling(steps=4, guidance=0)
+    assert settings(Sampling, {"steps": 4, "guidance": 3.0}, steps=None, guidance=0) == Sampling(steps=4, guidance=0)
 
 
 def test_seeds_have_a_range() -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     synthesis(emotions[0], exact=True)  # first calls pay for set-up
     runs = [generate(synthesis, emotions, options.per_emotion) for _ in range(options.repeats)]
     clips = len(emotions) * options.per_emotion
-    print(f"{clips} clips, {options.repeats} repeats, {options.threads} threads, {synthesis.transformer.device}")
+    print(f"{clips} clips, {options.repeats} repeats, {options.threads} threads, {synthesis.network.device}")
     print(f"settings: {synthesis.settings()}")
     show("clips a second", [run.clips / run.wall for run in runs])
     show("x real time, delivered audio", [run.audio / run.wall for run in runs])

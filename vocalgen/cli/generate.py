@@ -18,6 +18,7 @@ from vocalgen.cli.options import (
     FormatOption,
     GuidanceOption,
     NoTrimOption,
+    PsiOption,
     SolverOption,
     StepsOption,
 )
@@ -47,6 +48,7 @@ def generate(
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     solver: SolverOption = None,
+    psi: PsiOption = None,
     duration: DurationOption = None,
     no_trim: NoTrimOption = False,
     checkpoint: CheckpointOption = None,
@@ -59,10 +61,10 @@ def generate(
     Several processes share the work, and make the same clips: accelerate launch -m vocalgen generate ...
     """
     from vocalgen.generation.batch import Recipe, Run, plan, prepare
-    from vocalgen.generation.checkpoint import checkpoint_sha256, read_sampling, read_vocabulary
-    from vocalgen.generation.settings import require_duration, sampling
+    from vocalgen.generation.checkpoint import checkpoint_sha256, read_settings, read_vocabulary
+    from vocalgen.generation.settings import require_duration
 
-    changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver}
+    changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver, "psi": psi}
     if per_emotion < 1:
         raise VocalgenError(f"--per-emotion must be at least 1, got {per_emotion}")
     if batch_size is not None and batch_size < 1:
@@ -70,7 +72,7 @@ def generate(
     require_duration(duration)
     kind = outputs.require_format(format or "wav")
     folder = outputs.find_folder(checkpoint)
-    settings = sampling(read_sampling(folder), **changes)
+    settings = read_settings(folder, **changes)
     vocabulary = read_vocabulary(folder)
     names = [name.strip() for given in emotions for name in given.split(",")] if emotions else vocabulary.emotions
     jobs = plan(names, per_emotion, vocabulary, seed, kind)
@@ -80,7 +82,7 @@ def generate(
     state = _launched(device)
     rank, world = (state.process_index, state.num_processes) if state else (0, 1)
     synthesis = outputs.load(folder, device or (str(state.device) if state else None))
-    require_duration(duration, synthesis.seconds)
+    synthesis.require_duration(duration)
     with state.main_process_first() if state else nullcontext():
         prepare(out, recipe, first=rank == 0)  # last: a folder it has marked takes no other settings
     _fill(Run(synthesis, recipe, out, jobs, rank, world, batch_size or 0), state)

@@ -18,6 +18,12 @@ SolverOption = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="dpm++, or heun at twice the work a step; default: the checkpoint's."),
 ]
+PsiOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="PSI", help="Truncation of StyleGAN2: 1 is all its variety, 0 the mean; default: the checkpoint's."
+    ),
+]
 DurationOption = Annotated[
     float | None,
     typer.Option(metavar="SECONDS", help="How long the burst should last; default: the model decides."),
@@ -25,7 +31,12 @@ DurationOption = Annotated[
 NoTrimOption = Annotated[bool, typer.Option("--no-trim", metavar="", help="Keep the silence around the burst.")]
 CheckpointOption = Annotated[
     str | None,
-    typer.Option(metavar="MODEL", help="Shipped name, local folder or hub id; default: the shipped model."),
+    typer.Option(
+        "--checkpoint",
+        "--generator",
+        metavar="MODEL",
+        help="diffusion (the default), stylegan2, another shipped name, a local folder or a hub id.",
+    ),
 ]
 DeviceOption = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from vocalgen.cli.options import (
     FormatOption,
     GuidanceOption,
     NoTrimOption,
+    PsiOption,
     SolverOption,
     StepsOption,
 )
@@ -58,6 +59,7 @@ def sample(
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     solver: SolverOption = None,
+    psi: PsiOption = None,
     duration: DurationOption = None,
     no_trim: NoTrimOption = False,
     checkpoint: CheckpointOption = None,
@@ -70,23 +72,22 @@ def sample(
 
     Example: vocalgen sample --emotion awe -n 4 --out clips
     """
-    from vocalgen.generation.checkpoint import read_sampling, read_vocabulary
-    from vocalgen.generation.settings import require_duration, require_seeds, sampling
+    from vocalgen.generation.checkpoint import read_settings, read_vocabulary
+    from vocalgen.generation.settings import require_duration, require_seeds
 
     # Everything that can be wrong is looked at before torch loads.
-    changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver}
+    changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver, "psi": psi}
     if number < 1:
         raise VocalgenError(f"-n must be at least 1, got {number}")
     require_seeds(seed, number)
     require_duration(duration)
-    sampling({}, **changes)
     if plot:
         require_matplotlib()
     target = _target(out, format)
     if target.file and (number > 1 or len(emotion) > 1):
         raise VocalgenError(f"--out {out} is a file, but there are several clips; give a folder")
     folder = outputs.find_folder(checkpoint)
-    sampling(read_sampling(folder), **changes)
+    read_settings(folder, **changes)
     vocabulary = read_vocabulary(folder)
     conditions = [parse_condition(text, vocabulary) for text in emotion]
     for note in dict.fromkeys(note for condition in conditions for note in condition.notes):

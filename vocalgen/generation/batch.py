@@ -22,7 +22,7 @@ from vocalgen import __version__, audio
 from vocalgen.atomic import atomic_write_text
 from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.settings import Sampling, require_seeds
+from vocalgen.generation.settings import Settings, require_seeds
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -41,7 +41,7 @@ class Recipe:
     Args:
         checkpoint: see `vocalgen.generation.checkpoint.checkpoint_sha256`.
         seed: base of all seeds.
-        sampling: sampler settings.
+        sampling: settings of the generator.
         duration: seconds asked for, or None.
         trim: whether silence was cut.
         format: audio format.
@@ -49,7 +49,7 @@ class Recipe:
 
     checkpoint: str
     seed: int
-    sampling: Sampling
+    sampling: Settings
     duration: float | None = None
     trim: bool = True
     format: str = "wav"

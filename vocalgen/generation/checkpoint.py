@@ -5,18 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
+from vocalgen.generation.settings import Sampling, Settings, Truncation, settings
 from vocalgen.shipped import file_sha256, shipped_models, weight_files
 
 DEFAULT_MODEL = "emogator-diffusion-24k"
 """Shipped checkpoint that `from_pretrained()` loads."""
 
 
+class Family(NamedTuple):
+    """A kind of generator.
+
+    Args:
+        network: the component that knows the emotions.
+        parts: all components.
+        settings: what it can be asked for.
+    """
+
+    network: str
+    parts: tuple[str, ...]
+    settings: type[Sampling] | type[Truncation]
+
+
+FAMILIES = {
+    "VocalBurstPipeline": Family("transformer", ("transformer", "autoencoder", "vocoder"), Sampling),
+    "StyleGAN2Pipeline": Family("generator", ("generator", "vocoder"), Truncation),
+}
+"""By the class that model_index.json names."""
+
+
 def resolve_checkpoint(name: str | Path | None = None) -> str:
-    """Folder of a shipped model, a local folder, or a hub id, in this order.
+    """Folder of a shipped model, a local folder, or a hub id, in this order; "diffusion" is `emogator-diffusion-24k`.
 
     Raises:
         VocalgenError: neither a shipped model, nor a folder, nor of the form owner/name.
@@ -27,6 +49,8 @@ def resolve_checkpoint(name: str | Path | None = None) -> str:
         return str(shipped[chosen])
     if Path(chosen).is_dir():
         return chosen
+    if f"emogator-{chosen}-24k" in shipped:
+        return str(shipped[f"emogator-{chosen}-24k"])
     owner, separator, model = chosen.partition("/")
     if separator and owner and model and "/" not in model and not chosen.startswith((".", "~")):
         return chosen
@@ -35,23 +59,51 @@ def resolve_checkpoint(name: str | Path | None = None) -> str:
     raise VocalgenError(f"no checkpoint {chosen!r}: not a folder, not owner/name on the hub; shipped models: {listed}")
 
 
+def family_of(folder: Path) -> Family:
+    """The kind of generator that a checkpoint folder holds.
+
+    Raises:
+        VocalgenError: the folder is not a checkpoint of ours.
+    """
+    name = _read(folder / "model_index.json", folder).get("_class_name")
+    if name not in FAMILIES:
+        raise VocalgenError(
+            f"{folder} is not a vocalgen checkpoint for making clips: model_index.json names {name}, "
+            f"not one of {', '.join(FAMILIES)}"
+        )
+    return FAMILIES[name]
+
+
 def read_vocabulary(folder: Path) -> Vocabulary:
     """The emotions a checkpoint folder can be asked for.
 
     Raises:
         VocalgenError: the folder is not a checkpoint of ours.
     """
-    return match_vocabulary(_names(_read(folder / "transformer" / "config.json", folder), folder))
+    network = family_of(folder).network
+    names = _read(folder / network / "config.json", folder).get("emotions")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise VocalgenError(f"{folder} is not a vocalgen checkpoint: {network}/config.json lists no emotions")
+    return match_vocabulary(names)
 
 
-def read_sampling(folder: Path) -> dict[str, Any]:
-    """The sampler defaults of a checkpoint folder, see `vocalgen.generation.settings.Sampling`.
+def read_defaults(folder: Path) -> dict[str, Any]:
+    """The settings that a checkpoint folder carries, as they are.
 
     Raises:
         VocalgenError: the folder is not a checkpoint of ours.
     """
     values = _read(folder / "model_index.json", folder).get("sampling")
     return values if isinstance(values, dict) else {}
+
+
+def read_settings(folder: Path, **changes: Any) -> Settings:
+    """The settings of a checkpoint folder with `changes`; a change of None keeps the default.
+
+    Raises:
+        VocalgenError: the folder is not a checkpoint of ours, or cannot be asked for these changes.
+    """
+    return settings(family_of(folder).settings, read_defaults(folder), **changes)
 
 
 def checkpoint_sha256(folder: Path) -> str:
@@ -78,10 +130,3 @@ def _read(path: Path, folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise VocalgenError(f"{folder} is not a vocalgen checkpoint: {path.relative_to(folder)} is no object")
     return values
-
-
-def _names(config: dict[str, Any], folder: Path) -> list[str]:
-    names = config.get("emotions")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise VocalgenError(f"{folder} is not a vocalgen checkpoint: transformer/config.json lists no emotions")
-    return names

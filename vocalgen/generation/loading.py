@@ -14,12 +14,15 @@ import torch
 from torch import nn
 
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.checkpoint import read_sampling
+from vocalgen.generation.checkpoint import family_of, read_defaults
+from vocalgen.generation.diffusion import DiffusionSynthesiser
+from vocalgen.generation.stylegan2 import StyleGAN2Synthesiser
 from vocalgen.generation.synthesis import Synthesiser
 from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.source_filter import SourceFilterVocoder
+from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
 from vocalgen.models.vocoder import vocoder_mel
 from vocalgen.weights import load_strictly, read_json
@@ -35,11 +38,15 @@ BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "MelTransformer": MelTransformer.from_config,
     "MelAutoencoder": MelAutoencoder.from_config,
     "MelFrames": MelFrames.from_config,
+    "StyleGAN2Generator": StyleGAN2Generator.from_config,
     "GriffinLim": GriffinLim.from_config,
     "SourceFilterVocoder": SourceFilterVocoder.from_config,
     "SpeechT5HifiGan": _hifigan,
 }
 """Parts a checkpoint may consist of, made from their config.json."""
+
+SYNTHESISERS: dict[str, type[Synthesiser]] = {"transformer": DiffusionSynthesiser, "generator": StyleGAN2Synthesiser}
+"""By the network of their family."""
 
 VOCODERS = ("SourceFilterVocoder", "SpeechT5HifiGan", "GriffinLim")
 """Those of them that turn log-mels into waves."""
@@ -51,14 +58,15 @@ def load_synthesiser(folder: Path) -> Synthesiser:
     Raises:
         VocalgenError: files missing, damaged, or of another kind; parts that do not belong together.
     """
+    family = family_of(folder)
     index = read_json(folder / "model_index.json")
     parts = {}
-    for name in ("transformer", "autoencoder", "vocoder"):
+    for name in family.parts:
         kind = (index.get(name) or [None, None])[-1]
         if kind not in BUILDERS:
             raise VocalgenError(f"{folder}: model_index.json says {name} is {kind}; not a vocalgen checkpoint")
         parts[name] = load_part(folder / name, kind)
-    synthesiser = Synthesiser(**parts, sampling=read_sampling(folder))  # type: ignore[arg-type]
+    synthesiser = SYNTHESISERS[family.network](read_defaults(folder), **parts)
     synthesiser.folder = folder
     return synthesiser
 

@@ -1,9 +1,9 @@
-"""VocalBurstPipeline: the generator as a diffusers pipeline."""
+"""The generators as diffusers pipelines."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import DiffusionPipeline
@@ -11,18 +11,77 @@ from transformers import SpeechT5HifiGan
 
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import DEFAULT_MODEL, resolve_checkpoint
-from vocalgen.generation.settings import Sampling
-from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput, require_one_front_end
+from vocalgen.generation.diffusion import DiffusionSynthesis, require_one_front_end
+from vocalgen.generation.settings import Sampling, Truncation
+from vocalgen.generation.stylegan2 import StyleGAN2Synthesis, require_front_end
+from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.source_filter import SourceFilterVocoder
+from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
-from vocalgen.weights import require_weights
+from vocalgen.weights import read_json, require_weights
 
-__all__ = ["DEFAULT_MODEL", "Sampling", "VocalBurstOutput", "VocalBurstPipeline", "resolve_checkpoint"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "Sampling",
+    "StyleGAN2Pipeline",
+    "Truncation",
+    "VocalBurstOutput",
+    "VocalBurstPipeline",
+    "resolve_checkpoint",
+]
+
+AnyVocoder: TypeAlias = SpeechT5HifiGan | SourceFilterVocoder | GriffinLim
 
 
-class VocalBurstPipeline(DiffusionPipeline, Synthesis):
+class BurstPipeline(DiffusionPipeline, Synthesis):
+    """What the pipelines share: loading, and the settings of the checkpoint."""
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path | None = None, **options: Any) -> BurstPipeline:
+        """Load a shipped model by name (default: the diffusion model of thirty emotions), a folder, or a hub id.
+
+        `VocalBurstPipeline` opens checkpoints of all families and returns the pipeline of theirs. Weights become
+        float32 unless `dtype` or `torch_dtype` asks for another type; other options are those of
+        `DiffusionPipeline.from_pretrained`.
+
+        Raises:
+            VocalgenError: there is no such model, or its files are damaged, incomplete or of another kind.
+        """
+        chosen = resolve_checkpoint(name)
+        try:
+            folder = Path(chosen if Path(chosen).is_dir() else cls.download(chosen, **options))
+            family = PIPELINES.get(read_json(folder / "model_index.json").get("_class_name", ""), cls)
+            if family is not cls and cls is VocalBurstPipeline:
+                return family.from_pretrained(folder, **options)
+            pipeline = super().from_pretrained(str(folder), **options)
+        except VocalgenError:
+            raise
+        except Exception as error:  # the library raises many kinds for damaged and missing files
+            reason = " ".join(str(error).split())
+            raise VocalgenError(
+                f"cannot load a pipeline from {chosen} ({type(error).__name__}: {reason}); it is incomplete, damaged "
+                f"or not a vocalgen checkpoint"
+            ) from error
+        if not isinstance(pipeline, cls):
+            raise VocalgenError(f"{chosen} holds a {type(pipeline).__name__}, not a {cls.__name__}")
+        for part, module in pipeline.components.items():
+            require_weights(folder / part, module)
+        pipeline.folder = folder
+        return pipeline if options.keys() & {"dtype", "torch_dtype"} else pipeline.to(torch.float32)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Settings the checkpoint carries."""
+        return dict(self.config.sampling)
+
+    def _carry(self, sampling: dict[str, Any] | None) -> None:
+        self.register_to_config(sampling=sampling or {})
+        self.set_progress_bar_config(disable=True)
+
+
+class VocalBurstPipeline(DiffusionSynthesis, BurstPipeline):
     """Emotion -> latent diffusion -> log-mel -> vocoder -> audio.
 
     >>> pipe = VocalBurstPipeline.from_pretrained()  # doctest: +SKIP
@@ -43,45 +102,38 @@ class VocalBurstPipeline(DiffusionPipeline, Synthesis):
         self,
         transformer: MelTransformer,
         autoencoder: MelAutoencoder | MelFrames,
-        vocoder: SpeechT5HifiGan | SourceFilterVocoder | GriffinLim,
+        vocoder: AnyVocoder,
         sampling: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         require_one_front_end(transformer, autoencoder, vocoder)
         self.register_modules(transformer=transformer, autoencoder=autoencoder, vocoder=vocoder)
-        self.register_to_config(sampling=sampling or {})
-        self.set_progress_bar_config(disable=True)
+        self._carry(sampling)
 
-    @classmethod
-    def from_pretrained(cls, name: str | Path | None = None, **options: Any) -> VocalBurstPipeline:
-        """Load a shipped model by name (default: the diffusion model of thirty emotions), a folder, or a hub id.
 
-        Weights become float32 unless `dtype` or `torch_dtype` asks for another type; other options are those of
-        `DiffusionPipeline.from_pretrained`.
+class StyleGAN2Pipeline(StyleGAN2Synthesis, BurstPipeline):
+    """Emotion -> StyleGAN2 -> log-mel -> vocoder -> audio.
 
-        Raises:
-            VocalgenError: there is no such model, or its files are damaged, incomplete or of another kind.
-        """
-        chosen = resolve_checkpoint(name)
-        try:
-            folder = Path(chosen if Path(chosen).is_dir() else cls.download(chosen, **options))
-            pipeline = super().from_pretrained(str(folder), **options)
-        except VocalgenError:
-            raise
-        except Exception as error:  # the library raises many kinds for damaged and missing files
-            reason = " ".join(str(error).split())
-            raise VocalgenError(
-                f"cannot load a pipeline from {chosen} ({type(error).__name__}: {reason}); it is incomplete, damaged "
-                f"or not a vocalgen checkpoint"
-            ) from error
-        if not isinstance(pipeline, cls):
-            raise VocalgenError(f"{chosen} holds a {type(pipeline).__name__}, not a vocalgen pipeline")
-        for part, module in pipeline.components.items():
-            require_weights(folder / part, module)
-        pipeline.folder = folder
-        return pipeline if options.keys() & {"dtype", "torch_dtype"} else pipeline.to(torch.float32)
+    Args:
+        generator: the network.
+        vocoder: log-mel to audio.
+        sampling: default `Truncation` fields of this checkpoint.
 
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Sampler settings the checkpoint carries."""
-        return dict(self.config.sampling)
+    Raises:
+        VocalgenError: the two were trained on different mel front ends.
+    """
+
+    def __init__(
+        self, generator: StyleGAN2Generator, vocoder: AnyVocoder, sampling: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        require_front_end(generator, vocoder)
+        self.register_modules(generator=generator, vocoder=vocoder)
+        self._carry(sampling)
+
+
+PIPELINES: dict[str, type[BurstPipeline]] = {
+    "VocalBurstPipeline": VocalBurstPipeline,
+    "StyleGAN2Pipeline": StyleGAN2Pipeline,
+}
+"""By the class that model_index.json names."""

@@ -1,4 +1,4 @@
-"""Sampler settings, checked without loading any network."""
+"""Settings of the generators, checked without loading any network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORTEST_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Sampling:
-    """Sampler settings; a checkpoint carries its defaults.
+    """Sampler settings of diffusion; a checkpoint carries its defaults.
 
     Args:
         steps: noise levels.
@@ -57,18 +57,43 @@ class Sampling:
         return asdict(self)
 
 
-def sampling(defaults: dict[str, Any], **changes: Any) -> Sampling:
+@dataclass(frozen=True)
+class Truncation:
+    """Settings of StyleGAN2; a checkpoint carries its defaults.
+
+    Args:
+        psi: how far a clip may be from the mean of its emotion in the latent space w: 1 is free, 0 not at all.
+
+    Raises:
+        VocalgenError: a value out of range.
+    """
+
+    psi: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.psi <= 1:
+            raise VocalgenError(f"psi must lie between 0 and 1, got {self.psi}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by name, as manifests store them."""
+        return asdict(self)
+
+
+Settings = Sampling | Truncation
+
+
+def settings(kind: type[Settings], defaults: dict[str, Any], **changes: Any) -> Settings:
     """`defaults` of a checkpoint with `changes`; a change of None keeps the default.
 
     Raises:
-        VocalgenError: an unknown setting, or a value out of range.
+        VocalgenError: a setting the kind does not have, or a value out of range.
     """
     chosen = {**defaults, **{name: value for name, value in changes.items() if value is not None}}
-    unknown = sorted(set(chosen) - set(Sampling.__dataclass_fields__))
+    unknown = sorted(set(chosen) - set(kind.__dataclass_fields__))
     if unknown:
-        known = ", ".join(Sampling.__dataclass_fields__)
-        raise VocalgenError(f"unknown sampler setting {', '.join(unknown)}; there are {known}")
-    return Sampling(**chosen)
+        known = ", ".join(kind.__dataclass_fields__)
+        raise VocalgenError(f"this model has no setting {', '.join(unknown)}; it has {known}")
+    return kind(**chosen)
 
 
 def require_duration(duration: float | None, longest: float = math.inf) -> None:

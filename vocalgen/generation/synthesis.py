@@ -1,7 +1,8 @@
-"""From an emotion to audio: sampler, autoencoder and vocoder put together."""
+"""From an emotion to audio, whichever network makes the mel: checks, tiles, vocoding, trimming."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,13 @@ from torch import Tensor
 from vocalgen import audio
 from vocalgen.emotions import Condition, Vocabulary, match_vocabulary, parse_condition
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.samplers import SOLVERS, guided, karras_sigmas
-from vocalgen.generation.settings import Sampling, require_duration, require_seeds, sampling
+from vocalgen.generation.settings import Sampling, Settings, Truncation, require_duration, require_seeds, settings
 from vocalgen.mel import MelConfig
-from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
-from vocalgen.models.denoiser import preconditioning
-from vocalgen.models.transformer import Conditioning, MelTransformer
-from vocalgen.models.vocoder import vocode, vocoder_mel
+from vocalgen.models.vocoder import vocode
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from vocalgen.models.vocoder import Vocoder
 
 TRIM_DB, TRIM_MARGIN = 36.0, 0.04
@@ -64,29 +63,54 @@ class VocalBurstOutput:
         return [wave[:length] for wave, length in zip(self.audio, self.lengths)]
 
 
-class Synthesis:
-    """Emotion -> diffusion -> log-mel -> vocoder -> audio: what `VocalBurstPipeline` and `Synthesiser` share."""
+class Synthesis(ABC):
+    """Emotion -> log-mel -> vocoder -> audio: what all pipelines share.
 
-    transformer: MelTransformer
-    autoencoder: MelAutoencoder | MelFrames
+    A family says what its `network` is, how long its clips are, and how it samples them.
+    """
+
     vocoder: Vocoder
     folder: Path | None = None
     """Where the weights came from."""
+    kind: type[Sampling] | type[Truncation]
+    """What it can be asked for."""
 
     @property
+    @abstractmethod
+    def network(self) -> Any:
+        """The network that knows the emotions."""
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """Longest clip the model can make."""
+
+    @property
+    @abstractmethod
     def defaults(self) -> dict[str, Any]:
-        """Sampler settings the checkpoint carries."""
-        raise NotImplementedError
+        """Settings the checkpoint carries."""
+
+    @abstractmethod
+    def sample_mels(self, intensities: Tensor, seeds: Sequence[int], duration: float | None, settings: Any) -> Tensor:
+        """A tile of clips: (B, K) intensities and B seeds -> (B, n_mels, frames) log-mels, not below the floor.
+
+        What is random in clip i is drawn on the CPU from a generator of its own with seed i, so that every device
+        starts alike.
+        """
+
+    def require_duration(self, duration: float | None) -> None:
+        """Raise VocalgenError unless clips of this length can be asked for."""
+        require_duration(duration, self.seconds)
 
     @property
     def emotions(self) -> Vocabulary:
         """What the model can be asked for."""
-        return match_vocabulary(self.transformer.config.emotions)
+        return match_vocabulary(self.network.config.emotions)
 
     @property
     def mel(self) -> MelConfig:
         """The log-mel front end."""
-        return self.transformer.front_end
+        return self.network.front_end
 
     @property
     def sample_rate(self) -> int:
@@ -94,18 +118,13 @@ class Synthesis:
         return self.mel.sample_rate
 
     @property
-    def seconds(self) -> float:
-        """Longest clip the model can make."""
-        return int(self.transformer.config.length) * self.autoencoder.downsampling / self.mel.frame_rate
-
-    @property
     def tile(self) -> int:
-        """Clips that go through the sampler together."""
-        return CPU_TILE if self.transformer.device.type == "cpu" else DEVICE_TILE
+        """Clips that go through the network together."""
+        return CPU_TILE if self.network.device.type == "cpu" else DEVICE_TILE
 
-    def settings(self, **changes: Any) -> Sampling:
-        """The checkpoint's sampler settings with `changes`; a change of None keeps the default."""
-        return sampling(self.defaults, **changes)
+    def settings(self, **changes: Any) -> Settings:
+        """The checkpoint's settings with `changes`; a change of None keeps the default."""
+        return settings(self.kind, self.defaults, **changes)
 
     def condition(self, emotion: str | Condition) -> Condition:
         """`emotion` as this model's intensity vector, see `vocalgen.emotions.parse_condition`.
@@ -133,7 +152,7 @@ class Synthesis:
         trim: bool = True,
         normalise: bool = True,
         exact: bool = False,
-        **settings: Any,
+        **changes: Any,
     ) -> VocalBurstOutput:
         """Make clips.
 
@@ -149,7 +168,7 @@ class Synthesis:
             trim: cut the silence before and after the burst.
             normalise: bring the peak to -3 dB.
             exact: see `mels`.
-            settings: changes to `Sampling`, e.g. steps=32, guidance=1.
+            changes: to the checkpoint's settings, e.g. steps=32 for diffusion (`Sampling`) or psi=0.7 (`Truncation`).
 
         Raises:
             VocalgenError: unknown emotion, num_samples < 1, seed out of range, duration or settings out of range.
@@ -159,7 +178,7 @@ class Synthesis:
             raise VocalgenError(f"need at least one emotion and one clip of it, got {len(wanted)} and {num_samples}")
         conditions = [self.condition(item) for item in wanted for _ in range(num_samples)]
         chosen = [seed + i for _ in wanted for i in range(num_samples)] if seeds is None else list(seeds)
-        mels = self.mels(conditions, chosen, duration, self.settings(**settings), exact)
+        mels = self.mels(conditions, chosen, duration, self.settings(**changes), exact)
         clips = [self.finish(wave, trim, normalise) for wave in self.waves(mels)]
         lengths = np.array([len(clip) for clip in clips])
         padded = np.zeros((len(clips), lengths.max()), dtype=np.float32)
@@ -181,7 +200,7 @@ class Synthesis:
         conditions: Sequence[Condition],
         seeds: Sequence[int],
         duration: float | None = None,
-        sampling: Sampling | None = None,
+        chosen: Settings | None = None,
         exact: bool = False,
     ) -> Tensor:
         """Sample log-mels, one a condition and seed: (n, n_mels, frames) float32.
@@ -195,18 +214,18 @@ class Synthesis:
         """
         if len(seeds) != len(conditions):
             raise VocalgenError(f"{len(seeds)} seeds for {len(conditions)} clips; give one for each")
-        require_duration(duration, self.seconds)
+        self.require_duration(duration)
         for seed in seeds:
             require_seeds(seed)
         parts = []
         for start in range(0, len(seeds), self.tile):
             rows = list(range(start, min(start + self.tile, len(seeds))))
             filled = rows + [rows[-1]] * (self.tile - len(rows)) if exact else rows
-            tile = self._sample(
-                [conditions[row].intensities for row in filled],
+            tile = self.sample_mels(
+                torch.tensor([conditions[row].intensities for row in filled], device=self.network.device),
                 [seeds[row] for row in filled],
                 duration,
-                sampling or self.settings(),
+                chosen or self.settings(),
             )
             parts.append(tile[: len(rows)])
         return torch.cat(parts)
@@ -233,43 +252,6 @@ class Synthesis:
             wave = audio.trim_silence(wave, self.sample_rate, TRIM_DB, TRIM_MARGIN)
         return audio.peak_normalise(wave) if normalise else np.clip(wave, -1.0, 1.0)
 
-    def _sample(
-        self,
-        intensities: Sequence[Sequence[float]],
-        seeds: Sequence[int],
-        duration: float | None,
-        sampling: Sampling,
-    ) -> Tensor:
-        device, count = self.transformer.device, len(seeds)
-        conditioning = Conditioning(
-            torch.tensor(intensities, device=device),
-            torch.ones(count, dtype=torch.bool, device=device),
-            torch.full((count,), torch.nan if duration is None else duration, device=device),
-        )
-        sigmas = karras_sigmas(sampling.steps, sampling.sigma_min, sampling.sigma_max, sampling.rho)
-        denoise = guided(
-            self._network,
-            preconditioning(**(self.transformer.config.preconditioning or {})),
-            conditioning,
-            sampling.guidance,
-            (sampling.guidance_low, sampling.guidance_high),
-        )
-        noise = torch.stack([self._noise(seed) for seed in seeds]).to(device)
-        sample = SOLVERS[sampling.solver](denoise, noise * sigmas[0], sigmas)
-        latent = self.autoencoder.denormalise(sample.to(self.autoencoder.dtype))
-        return self.autoencoder.decode(latent).float().clamp(min=self.mel.log_floor)
-
-    def _network(self, x: Tensor, noise: Tensor, condition: Conditioning) -> Tensor:
-        """The transformer in its own precision; the sampler around it stays in float32."""
-        dtype = self.transformer.dtype
-        cast = Conditioning(condition.intensities.to(dtype), condition.keep, condition.seconds.to(dtype))
-        return self.transformer(x.to(dtype), noise.to(dtype), cast).float()
-
-    def _noise(self, seed: int) -> Tensor:
-        """Starting noise of one clip, drawn on the CPU so that every device starts alike."""
-        shape = (int(self.transformer.config.length), int(self.transformer.config.in_channels))
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
 
 def sounding(mel: Tensor) -> Tensor:
     """(n_mels, L) without what lies behind its last sounding frame and the margin."""
@@ -277,40 +259,26 @@ def sounding(mel: Tensor) -> Tensor:
     return mel[:, : int(last) + 1 + SILENCE_MARGIN]
 
 
-def require_one_front_end(
-    transformer: MelTransformer, autoencoder: MelAutoencoder | MelFrames, vocoder: Vocoder
-) -> None:
-    """Raise VocalgenError, printing both, unless the three parts were trained on the same log-mel."""
-    front_end = transformer.front_end
-    autoencoder.front_end.require_equal(front_end, "autoencoder", "transformer")
-    vocoder_mel(vocoder).require_equal(front_end, "vocoder", "transformer")
-
-
 class Synthesiser(Synthesis):
-    """The three parts without the pipeline class around them: what the command line uses, for it starts faster.
+    """The parts of a checkpoint without a pipeline class around them: the command line uses it, for it starts faster.
 
-    Raises:
-        VocalgenError: the three parts were trained on different mel front ends.
+    Args:
+        defaults: settings the checkpoint carries.
+        parts: networks by the names of their attributes.
     """
 
-    def __init__(
-        self,
-        transformer: MelTransformer,
-        autoencoder: MelAutoencoder | MelFrames,
-        vocoder: Vocoder,
-        sampling: dict[str, Any] | None = None,
-    ) -> None:
-        require_one_front_end(transformer, autoencoder, vocoder)
-        self.transformer, self.autoencoder, self.vocoder = transformer, autoencoder, vocoder
-        self._sampling = dict(sampling or {})
+    def __init__(self, defaults: dict[str, Any], **parts: Any) -> None:
+        self._defaults, self._parts = defaults, parts
+        for name, part in parts.items():
+            setattr(self, name, part)
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """Sampler settings the checkpoint carries."""
-        return self._sampling
+        """Settings the checkpoint carries."""
+        return self._defaults
 
-    def to(self, device: torch.device) -> Synthesiser:
+    def to(self, device: torch.device) -> Self:
         """Move all parts."""
-        for part in (self.transformer, self.autoencoder, self.vocoder):
+        for part in self._parts.values():
             part.to(device)
         return self
