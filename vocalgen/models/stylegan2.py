@@ -93,7 +93,8 @@ class Mapping(nn.Module):
         x = torch.cat([_unit(z), _unit(self.embed(intensities))], dim=1)
         for layer in self.layers:
             x = leaky(layer(x))
-        return x
+        # Under autocast x is half precision; cast later, outside the network, w would not be what clips were made of.
+        return x.to(z.dtype)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
+
+from vocalgen.errors import VocalgenError
 
 
 @dataclass(frozen=True)
@@ -17,12 +19,20 @@ class MelAugmentation:
         shift: largest move along time, frames; what enters is silence.
         gain_db: largest change of level up or down.
         mask_bands, mask_frames: largest extent of a mask of silence.
+
+    Raises:
+        VocalgenError: one of them is negative.
     """
 
     shift: int = 16
     gain_db: float = 6.0
     mask_bands: int = 10
     mask_frames: int = 16
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not value >= 0:
+                raise VocalgenError(f"augmentation: {name} is {value}; it must not be negative")
 
     def __call__(self, mel: Tensor, share: float, floor: float, generator: torch.Generator) -> Tensor:
         """(B, n_mels, L) with each change made to `share` of the clips."""
@@ -54,7 +64,7 @@ def mask(mel: Tensor, axis: int, largest: int, value: float, generator: torch.Ge
     size, count = mel.shape[axis], len(mel)
     width = torch.randint(0, largest + 1, (count, 1), generator=generator, device=mel.device)
     width = width * _chosen(mel, share, generator)
-    start = torch.rand(count, 1, generator=generator, device=mel.device) * (size - width)
+    start = torch.rand(count, 1, generator=generator, device=mel.device) * (size - width + 1)
     place = torch.arange(size, device=mel.device)
     hidden = (place >= start.floor()) & (place < start.floor() + width)
     return mel.masked_fill(hidden.unsqueeze(3 - axis), value)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.synthesis import sounding
@@ -65,7 +66,8 @@ class AdaptiveAugmentation:
     """How much real and generated clips are changed before they are judged (StyleGAN2-ADA, arXiv 2006.06676).
 
     Args:
-        target: mean sign of the scores of real clips that is aimed at; higher means overfitting, and more changes.
+        target: mean sign of the scores of real clips that is aimed at; higher means overfitting, and more changes. 1
+            means no changes at all.
         kimg: thousands of clips over which the share could go from 0 to 1.
         changes: which are made.
     """
@@ -73,6 +75,12 @@ class AdaptiveAugmentation:
     target: float = 0.6
     kimg: float = 100.0
     changes: MelAugmentation = field(default_factory=MelAugmentation)
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.target <= 1:
+            raise VocalgenError(f"augmentation.target is {self.target}; it must be in [-1, 1]")
+        if not self.kimg > 0:
+            raise VocalgenError(f"augmentation.kimg is {self.kimg}; it must be positive")
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,9 @@ class GANConfig:
     Args:
         loss: "logistic", the non-saturating loss of StyleGAN2, or "relativistic", which compares pairs of a real and a
             generated clip of one emotion (R3GAN, arXiv 2501.05441).
-        r1_gamma, r2_gamma: weights of the squared gradients at real and at generated clips (arXiv 1801.04406).
+        r1_gamma, r2_gamma: weights of the squared gradients at real and at generated clips (arXiv 1801.04406). These
+            are log-mels in nat: where a paper's values have 1 / k of their range, its gamma is to be taken times k^2,
+            and its path_length_weight by k^2 less.
         r1_interval: steps between them; they weigh that much more.
         path_length_weight, path_length_interval: of the path-length regulariser (StyleGAN2, section 3.2).
         style_mixing: share of clips made from two latents.
@@ -114,6 +124,9 @@ class GANConfig:
         for name in ("r1_interval", "path_length_interval", "fid_clips"):
             if getattr(self, name) < 1:
                 raise VocalgenError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("r1_gamma", "r2_gamma", "path_length_weight"):
+            if not getattr(self, name) >= 0:
+                raise VocalgenError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0 <= self.style_mixing <= 1:
             raise VocalgenError(f"style_mixing is {self.style_mixing}; it must be in [0, 1]")
 
@@ -127,11 +140,12 @@ class GANObjective(Objective):
         self.config = config
         self.cache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
+        self._require_labels()
         self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel)
         self.floor = config.mel.log_floor
-        group = config.discriminator.group
-        if config.loop.batch_size % group:
-            raise VocalgenError(f"loop.batch_size {config.loop.batch_size} must divide by discriminator.group {group}")
+        self._require_groups(1)
+        if config.scorer is not None:
+            self._require_scorer(config.scorer)
         common = {"mel": config.mel.to_dict(), "emotions": self.cache.emotions.emotions, "frames": config.data.frames}
         shared = {key: getattr(config.model, key) for key in ("layout", "patch", "base", "kernel")}
         torch.manual_seed(config.loop.seed)
@@ -144,6 +158,37 @@ class GANObjective(Objective):
             for name, network in self.networks.items()
         }
         self.state = {"augmentation": torch.zeros(()), "path_length": torch.zeros(())}
+
+    def training_data(self) -> Dataset[dict[str, Any]]:
+        """See `Objective.training_data`."""
+        self._require_groups(self.accelerator.num_processes)
+        return self.dataset
+
+    def _require_groups(self, processes: int) -> None:
+        """Groups of the minibatch deviation must be whole, or real clips would be grouped with generated ones."""
+        group, count = self.config.discriminator.group, self.config.loop.batch_size
+        if group < 1 or count % (group * processes):
+            times = f" times {processes} processes" if processes > 1 else ""
+            raise VocalgenError(f"loop.batch_size {count} must divide by discriminator.group {group}{times}")
+
+    def _require_scorer(self, folder: str) -> None:
+        """Find now what would stop the run at its first preview."""
+        self.scorer.mel.require_equal(self.config.mel, f"scorer {folder}", "the configuration")
+        validation = len(self.cache.select(self.config.validation_split))
+        if min(validation, self.config.fid_clips) <= self.scorer.dim:
+            raise VocalgenError(
+                f"a Fréchet distance in the {self.scorer.dim} dimensions of scorer {folder} needs more clips: "
+                f"fid_clips is {self.config.fid_clips}, the split {self.config.validation_split} has {validation}; "
+                f"`scorer: null` leaves it out"
+            )
+
+    def _require_labels(self) -> None:
+        unlabelled = np.isnan(self.cache.intensities[self.indices]).any(axis=1)
+        if unlabelled.any():
+            first = self.cache.ids[self.indices[np.flatnonzero(unlabelled)[0]]]
+            raise VocalgenError(
+                f"{int(unlabelled.sum())} training clips lack intensities, first {first}; fill them in the manifest"
+            )
 
     def forward_once(self) -> None:
         """One clip through the generator, for counting."""
@@ -190,7 +235,9 @@ class GANObjective(Objective):
                     loss = loss + 0.5 * gamma * config.r1_interval * penalty
                     logs[name] = penalty
         logs["discriminator_grad_norm"] = self.update("discriminator", loss, "discriminator")
-        return logs | {"augmentation": self._adapt(true.detach())}
+        # Scores that are only ever compared have no zero: there the sign of the comparison takes its place.
+        margin = true if config.loss == "logistic" else true - false
+        return logs | {"augmentation": self._adapt(margin.detach())}
 
     def _adapt(self, true: Tensor) -> Tensor:
         """Move the share of changed clips by the sign of (mean sign of real scores - target)."""
@@ -271,21 +318,22 @@ class GANObjective(Objective):
         return torch.cat(parts)
 
     def _distance(self) -> dict[str, float]:
-        """Fréchet distance and accuracy of `fid_clips` generated mels against as many of the validation split."""
+        """Fréchet distance of `fid_clips` clips to the validation split; accuracy if the scorer knows the emotions."""
         if self.config.scorer is None:
             return {}
         emotions = np.arange(self.config.fid_clips) % len(self.cache.emotions)
         scores = self.scorer.score_mels([sounding(mel) for mel in self.make(emotions, seed=1)])
         distance = frechet_distance(Statistics.of(scores.embeddings), self.reference)
-        return {"frechet": distance, "accuracy": float(scores.hits(emotions).mean())}
+        figures = {"frechet": distance}
+        if self.scorer.emotions.emotions == self.cache.emotions.emotions:
+            figures["accuracy"] = float(scores.hits(emotions).mean())
+        return figures
 
     @cached_property
     def scorer(self) -> Scorer:
         """The classifier whose embedding distances are taken in."""
         assert self.config.scorer is not None
-        scorer = Scorer.load(self.config.scorer)
-        scorer.mel.require_equal(self.config.mel, f"scorer {self.config.scorer}", "the configuration")
-        return scorer
+        return Scorer.load(self.config.scorer)
 
     @cached_property
     def reference(self) -> Statistics:

@@ -50,12 +50,16 @@ class ClipMels(Dataset[dict[str, Any]]):
         rng = np.random.default_rng(seed)
         mel = _stretch(self.mels[index], float(np.exp(rng.uniform(*np.log(self.stretch)))))
         gain = rng.uniform(*self.config.gain_db) * np.log(10) / 20
-        window = np.full((self.config.frames, self.mel.n_mels), self.mel.log_floor, dtype=np.float32)
+        floor = self.mel.log_floor
+        window = np.full((self.config.frames, self.mel.n_mels), floor, dtype=np.float32)
         start = int(rng.integers(0, max(len(mel) - self.config.frames, 0) + 1))
         mel = mel[start : start + self.config.frames]
         room = min(self.config.frames - len(mel), int(self.config.max_shift * self.mel.frame_rate))
         offset = int(rng.integers(0, room + 1))
-        window[offset : offset + len(mel)] = np.maximum(mel + gain, self.mel.log_floor)
+        # Half precision may have moved the floor up by half a step: silence is silence at any gain.
+        window[offset : offset + len(mel)] = np.where(
+            mel <= max(floor, float(np.float16(floor))), floor, np.maximum(mel + gain, floor)
+        )
         return {
             "mel": torch.from_numpy(window.T),
             "frames": offset + len(mel),
