@@ -1,4 +1,4 @@
-"""A tiny random "debug" checkpoint, made on the fly: everything but the quality of the shipped one."""
+"""Tiny random "debug" checkpoints, made on the fly: everything but the quality of the shipped ones."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from transformers import SpeechT5HifiGan
 
 from vocalgen.emotions import EMOGATOR30
-from vocalgen.generation.pipeline import VocalBurstPipeline
+from vocalgen.generation.pipeline import StyleGAN2Pipeline, VocalBurstPipeline
 from vocalgen.mel import MEL_24K, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.hifigan import GeneratorSize, hifigan_generator
+from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
 
 LATENT, FRAMES = 4, 24
@@ -46,6 +47,24 @@ def debug_pipeline(mel: MelConfig = MEL_24K, seed: int = 0, **preconditioning: A
                 if not parameter.any():
                     parameter.normal_(0.0, 0.3)
     return VocalBurstPipeline(transformer, autoencoder, vocoder, sampling=dict(SAMPLING))
+
+
+def debug_stylegan2(mel: MelConfig = MEL_24K, seed: int = 0, **changes: Any) -> StyleGAN2Pipeline:
+    """A StyleGAN2 of random weights that answers to its condition, its seed and psi; clips of 1.02 s."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        sizes: dict[str, Any] = {"frames": 96, "channels": (12,), "z_dim": 8, "w_dim": 8, "mapping_depth": 2, **changes}
+        generator = StyleGAN2Generator(mel.to_dict(), EMOGATOR30.emotions, **sizes).eval()
+        with torch.no_grad():
+            for parameter in generator.parameters():
+                if not parameter.any():
+                    parameter.normal_(0.0, 0.3)
+            each = torch.eye(len(EMOGATOR30)).repeat(64, 1)
+            for _ in range(60):
+                z = torch.randn(len(each), generator.config.z_dim)
+                generator.track(generator.mapping(z, each), each)
+        vocoder = debug_vocoder(mel)
+    return StyleGAN2Pipeline(generator, vocoder, sampling={"psi": 0.9})
 
 
 def debug_vocoder(mel: MelConfig = MEL_24K) -> SpeechT5HifiGan:

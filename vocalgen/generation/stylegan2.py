@@ -61,7 +61,8 @@ class StyleGAN2Synthesis(Synthesis):
 
     def render(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """(B, styles, w_dim) and noise -> (B, n_mels, frames) log-mels."""
-        return self.generator.synthesise(w, [maps.to(w.dtype) for maps in noise]).float()
+        mel = self.generator.synthesise(w, [maps.to(w.dtype) for maps in noise]).float()
+        return mel.clamp(min=self.mel.log_floor)  # half precision has no such number
 
 
 def require_front_end(generator: StyleGAN2Generator, vocoder: Vocoder) -> None:
