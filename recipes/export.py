@@ -39,6 +39,7 @@ from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
+from vocalgen.weights import read_json
 
 KEPT = ("README.md", "figures")
 """What a folder keeps when its weights are replaced."""
@@ -63,7 +64,11 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
 
 def make_stylegan2(options: argparse.Namespace) -> StyleGAN2Pipeline:
     """Generator and vocoder as one pipeline."""
-    generator = load_part(Path(options.generator), "StyleGAN2Generator")
+    folder, wanted = Path(options.generator), "StyleGAN2Generator"
+    found = read_json(folder / "config.json").get("_class_name")
+    if found != wanted:  # a discriminator, say
+        raise VocalgenError(f"--generator {folder} holds a {found}, not a {wanted}; give the `export` folder of a run")
+    generator = load_part(folder, wanted)
     vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(generator.front_end.to_dict())
     return StyleGAN2Pipeline(generator, vocoder, defaults(Truncation, options.sampling))
 

@@ -264,7 +264,8 @@ class GANObjective(Objective):
         direction = torch.randn(made.shape, generator=generator, device=made.device)
         projection = (made * direction).sum() / math.sqrt(made.shape[1] * made.shape[2])
         (slope,) = torch.autograd.grad(projection, w, create_graph=True)
-        length = slope.square().sum(2).mean(1).sqrt()
+        # A clip of silence alone is clamped everywhere: its slope is 0, where a root has no gradient.
+        length = (slope.square().sum(2).mean(1) + 1e-8).sqrt()
         mean = self.accelerator.reduce(length.detach().mean(), "mean").cpu()
         self.state["path_length"] = torch.lerp(self.state["path_length"], mean, PATH_DECAY)
         return length.mean(), (length - self.state["path_length"].to(length.device)).square().mean()
