@@ -41,7 +41,18 @@ class DiffusionSynthesis(Synthesis):
         self, intensities: Tensor, seeds: Sequence[int], duration: float | None, settings: Sampling
     ) -> Tensor:
         """See `Synthesis.sample_mels`."""
-        device, count = intensities.device, len(seeds)
+        return self._sample(intensities, torch.stack([self._noise(seed) for seed in seeds]), duration, settings)
+
+    def between(self, intensities: Tensor, seeds: tuple[int, int], shares: Tensor, settings: Sampling) -> Tensor:
+        """See `Synthesis.between`."""
+        first, second = (self._noise(seed) for seed in seeds)
+        # Along a great circle the noise stays as loud as the sampler expects it; both ends are about orthogonal.
+        angle = 0.5 * torch.pi * shares[:, None, None] if seeds[0] != seeds[1] else torch.zeros(len(shares), 1, 1)
+        noise = first * angle.cos() + second * angle.sin()
+        return self._sample(torch.lerp(*intensities, shares[:, None].to(intensities)), noise, None, settings)
+
+    def _sample(self, intensities: Tensor, noise: Tensor, duration: float | None, settings: Sampling) -> Tensor:
+        device, count = intensities.device, len(noise)
         conditioning = Conditioning(
             intensities,
             torch.ones(count, dtype=torch.bool, device=device),
@@ -55,8 +66,7 @@ class DiffusionSynthesis(Synthesis):
             settings.guidance,
             (settings.guidance_low, settings.guidance_high),
         )
-        noise = torch.stack([self._noise(seed) for seed in seeds]).to(device)
-        sample = SOLVERS[settings.solver](denoise, noise * sigmas[0], sigmas)
+        sample = SOLVERS[settings.solver](denoise, noise.to(device) * sigmas[0], sigmas)
         latent = self.autoencoder.denormalise(sample.to(self.autoencoder.dtype))
         return self.autoencoder.decode(latent).float().clamp(min=self.mel.log_floor)
 

@@ -46,6 +46,14 @@ class StyleGAN2Synthesis(Synthesis):
         z, noise = self.randomness(seeds)
         return self.render(self.styles(z, intensities, settings.psi), noise)
 
+    def between(self, intensities: Tensor, seeds: tuple[int, int], shares: Tensor, settings: Truncation) -> Tensor:
+        """See `Synthesis.between`."""
+        z, noise = self.randomness(seeds)
+        w = self.styles(z, intensities, settings.psi)
+        return self.render(
+            torch.lerp(*w, shares[:, None, None].to(w)), [maps[:1].expand(len(shares), -1, -1, -1) for maps in noise]
+        )
+
     def randomness(self, seeds: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """z (B, z_dim) and noise (B, 2, *size) for each size."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]

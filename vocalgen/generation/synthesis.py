@@ -98,6 +98,16 @@ class Synthesis(ABC):
         starts alike.
         """
 
+    @abstractmethod
+    def between(self, intensities: Tensor, seeds: tuple[int, int], shares: Tensor, settings: Any) -> Tensor:
+        """Log-mels (n, n_mels, frames) on the way from one clip (share 0) to another (share 1).
+
+        Args:
+            intensities: (2, K) of both ends.
+            seeds: of both ends.
+            shares: (n,) in [0, 1].
+        """
+
     def require_duration(self, duration: float | None) -> None:
         """Raise VocalgenError unless clips of this length can be asked for."""
         require_duration(duration, self.seconds)
