@@ -12,7 +12,7 @@ A recogniser of any kind for `vocalgen evaluate --encoder DIR`:
 
     python recipes/export.py classifier runs/emogator-classifier/export --out my-classifier
 
-Of several snapshots of one training the mean of the weights is taken, which is often better than any (arXiv 2203.05482).
+Of several snapshots of a training the mean of the weights is taken, often better than any (arXiv 2203.05482).
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ class Verb:
 VERBS = {
     "sample": Verb("vocalgen.cli.sample", "sample", "Make clips for an emotion or a mixture and write them."),
     "generate": Verb("vocalgen.cli.generate", "generate", "Make a balanced set of clips for evaluation."),
+    "interpolate": Verb("vocalgen.cli.interpolate", "interpolate", "Make clips on the way from one burst to another."),
+    "invert": Verb("vocalgen.cli.invert", "invert", "Find a real clip in the latents of StyleGAN2."),
     "evaluate": Verb("vocalgen.cli.evaluate", "evaluate", "Score folders of clips, of any system, beside real ones."),
     "embed": Verb("vocalgen.cli.embed", "embed", "Write embeddings of clips to a file."),
     "metrics": Verb("vocalgen.cli.metrics", "metrics_app", "Single numbers for scripts: fid, kad, heep, s-gen, ccc..."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,33 @@ def require_format(name: str) -> str:
     if kind not in FORMATS:
         raise VocalgenError(f"unknown audio format {name!r}; choose one of {', '.join(FORMATS)}")
     return kind
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where clips go: a folder, and one file in it if the user named one."""
+
+    folder: Path
+    format: str
+    file: Path | None = None
+
+
+def target(out: Path, format: str | None) -> Target:
+    """Read --out and --format together: a suffix makes a file of it, unless there is a folder of that name."""
+    wanted = require_format(format) if format is not None else None
+    suffix = out.suffix.lstrip(".").lower()
+    if not suffix or out.is_dir():
+        if out.is_file():
+            raise VocalgenError(f"--out {out} is a file without an audio suffix; give a folder or another name")
+        return Target(out, wanted or "wav")
+    if suffix not in FORMATS:
+        raise VocalgenError(
+            f"--out {out}: unknown audio format {suffix!r}; choose one of {', '.join(FORMATS)}, "
+            f"or make the folder first"
+        )
+    if wanted not in (None, suffix):
+        raise VocalgenError(f"--out {out} and --format {wanted} disagree; drop one of them")
+    return Target(out.parent, suffix, out)
 
 
 def require_folder(folder: Path) -> None:

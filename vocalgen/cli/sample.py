@@ -83,7 +83,7 @@ def sample(
     require_duration(duration)
     if plot:
         require_matplotlib()
-    target = _target(out, format)
+    target = outputs.target(out, format)
     if target.file and (number > 1 or len(emotion) > 1):
         raise VocalgenError(f"--out {out} is a file, but there are several clips; give a folder")
     folder = outputs.find_folder(checkpoint)
@@ -102,33 +102,6 @@ def sample(
     synthesis = outputs.load(folder, device)
     for start in range(0, len(jobs), synthesis.tile):
         _make(synthesis, jobs[start : start + synthesis.tile], target.format, duration, not no_trim, changes, plot)
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where clips go: a folder, and one file in it if the user named one."""
-
-    folder: Path
-    format: str
-    file: Path | None = None
-
-
-def _target(out: Path, format: str | None) -> Target:
-    """Read --out and --format together: a suffix makes a file of it, unless there is a folder of that name."""
-    wanted = outputs.require_format(format) if format is not None else None
-    suffix = out.suffix.lstrip(".").lower()
-    if not suffix or out.is_dir():
-        if out.is_file():
-            raise VocalgenError(f"--out {out} is a file without an audio suffix; give a folder or another name")
-        return Target(out, wanted or "wav")
-    if suffix not in outputs.FORMATS:
-        raise VocalgenError(
-            f"--out {out}: unknown audio format {suffix!r}; choose one of {', '.join(outputs.FORMATS)}, "
-            f"or make the folder first"
-        )
-    if wanted not in (None, suffix):
-        raise VocalgenError(f"--out {out} and --format {wanted} disagree; drop one of them")
-    return Target(out.parent, suffix, out)
 
 
 def _make(

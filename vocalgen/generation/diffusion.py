@@ -46,10 +46,11 @@ class DiffusionSynthesis(Synthesis):
     def between(self, intensities: Tensor, seeds: tuple[int, int], shares: Tensor, settings: Sampling) -> Tensor:
         """See `Synthesis.between`."""
         first, second = (self._noise(seed) for seed in seeds)
+        start, end = intensities
         # Along a great circle the noise stays as loud as the sampler expects it; both ends are about orthogonal.
         angle = 0.5 * torch.pi * shares[:, None, None] if seeds[0] != seeds[1] else torch.zeros(len(shares), 1, 1)
         noise = first * angle.cos() + second * angle.sin()
-        return self._sample(torch.lerp(*intensities, shares[:, None].to(intensities)), noise, None, settings)
+        return self._sample(torch.lerp(start, end, shares[:, None].to(start)), noise, None, settings)
 
     def _sample(self, intensities: Tensor, noise: Tensor, duration: float | None, settings: Sampling) -> Tensor:
         device, count = intensities.device, len(noise)

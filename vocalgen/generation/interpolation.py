@@ -31,8 +31,8 @@ def interpolate(
 ) -> list[NDArray[np.float32]]:
     """Clips (samples,) from `start` to `end`, both included.
 
-    Intensities and latents go from one end to the other: w of StyleGAN2 along a straight line, starting noise of diffusion
-    along a great circle. What else is random stays as the first seed has it.
+    Intensities and latents go from one end to the other: w of StyleGAN2 along a straight line, starting noise of
+    diffusion along a great circle. What else is random stays as the first seed has it.
 
     Raises:
         VocalgenError: fewer than two steps, or a seed out of range.

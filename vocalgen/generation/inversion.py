@@ -87,8 +87,8 @@ def invert(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        if float(loss) < best:
-            best, best_w = float(loss), moved.detach().clone()
+        if loss.item() < best:
+            best, best_w = loss.item(), moved.detach().clone()
         advance()
     with torch.no_grad():
         mel = synthesis.render(best_w, noise)[0]

@@ -49,10 +49,9 @@ class StyleGAN2Synthesis(Synthesis):
     def between(self, intensities: Tensor, seeds: tuple[int, int], shares: Tensor, settings: Truncation) -> Tensor:
         """See `Synthesis.between`."""
         z, noise = self.randomness(seeds)
-        w = self.styles(z, intensities, settings.psi)
-        return self.render(
-            torch.lerp(*w, shares[:, None, None].to(w)), [maps[:1].expand(len(shares), -1, -1, -1) for maps in noise]
-        )
+        start, end = self.styles(z, intensities, settings.psi)
+        w = torch.lerp(start, end, shares[:, None, None].to(start))
+        return self.render(w, [maps[:1].expand(len(shares), -1, -1, -1) for maps in noise])
 
     def randomness(self, seeds: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """z (B, z_dim) and noise (B, 2, *size) for each size."""

@@ -1,0 +1,72 @@
+"""`vocalgen invert`: what StyleGAN2 makes of a real clip."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vocalgen.cli import outputs
+from vocalgen.cli.options import DeviceOption
+from vocalgen.emotions import parse_condition
+from vocalgen.errors import VocalgenError
+
+
+def invert(
+    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="Recording of a burst.")],
+    emotion: Annotated[str, typer.Option("--emotion", "-e", metavar="EMOTION", help="Where the search starts.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="For the clip as the model has it, and its w.")
+    ] = Path("inversion"),
+    steps: Annotated[int, typer.Option(metavar="N", help="Steps of the search.")] = 300,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the search and of the noise.")] = 0,
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", "--generator", metavar="MODEL", help="A StyleGAN2 checkpoint.")
+    ] = "stylegan2",
+    device: DeviceOption = None,
+) -> None:
+    """Search the latents of StyleGAN2 for a real clip: writes CLIP.wav as the model makes it and w as safetensors.
+
+    Example: vocalgen invert laugh.wav --emotion amusement
+    """
+    from vocalgen.generation.checkpoint import family_of, read_vocabulary
+    from vocalgen.generation.settings import require_seeds
+
+    if steps < 1:
+        raise VocalgenError(f"--steps must be at least 1, got {steps}")
+    require_seeds(seed)
+    folder = outputs.find_folder(checkpoint)
+    if family_of(folder).network != "generator":
+        raise VocalgenError(f"{checkpoint} is no StyleGAN2 checkpoint; only these have a space to search")
+    condition = parse_condition(emotion, read_vocabulary(folder))
+    for note in condition.notes:
+        print(f"note: {note}", file=sys.stderr)
+    outputs.require_folder(out)
+
+    import torch
+    from rich.console import Console
+    from rich.progress import Progress
+    from safetensors.torch import save_file
+
+    from vocalgen import audio
+    from vocalgen.atomic import atomic_path
+    from vocalgen.data import CacheConfig, prepare_wave
+    from vocalgen.generation.inversion import invert as search
+    from vocalgen.generation.stylegan2 import StyleGAN2Synthesis
+
+    synthesis = outputs.load(folder, device)
+    assert isinstance(synthesis, StyleGAN2Synthesis)
+    wave, _ = audio.read(clip, synthesis.sample_rate)
+    wave = prepare_wave(wave, CacheConfig(sample_rate=synthesis.sample_rate))
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("searching", total=steps)
+        intensities = torch.tensor(condition.intensities)
+        found = search(synthesis, wave, intensities, steps, seed, lambda: bar.advance(task))
+    made = synthesis.finish(synthesis.waves(found.mel[None])[0])
+    path = out / f"{clip.stem}.wav"
+    audio.write(path, made, synthesis.sample_rate)
+    with atomic_path(out / f"{clip.stem}.safetensors") as temporary:
+        save_file({"w": found.w.cpu().contiguous()}, temporary)
+    print(f"{path}  log-mel distance {found.distance:.3f} nat, {found.start:.3f} before the search")
