@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import logging
@@ -134,47 +135,52 @@ def test_regularisation_is_lazy_and_logged(corpus: Path, tmp_path: Path) -> None
     assert not any("path_length" in line for line in found)
 
 
-def test_losses_are_those_of_the_papers(corpus: Path, tmp_path: Path) -> None:
-    """One batch by hand: what is logged against the formulas, on the weights before and after the first update."""
-    for loss in ("logistic", "relativistic"):
-        config = config_of(corpus, tmp_path / loss, **{**RELATIVISTIC, "loss": loss})
-        objective = GANObjective(config)
-        trainer = Trainer(objective, config.loop, config)
-        batch = {
-            "mel": torch.stack([objective.dataset[(int(i), 0)]["mel"] for i in objective.indices[:8]]),
-            "intensities": torch.stack([objective.dataset[(int(i), 0)]["intensities"] for i in objective.indices[:8]]),
-        }
-        own = torch.Generator().manual_seed(5)
-        with torch.no_grad():
-            z, noise = objective._latents(8, own)
-            made = trainer.objective.plain("generator")(z, batch["intensities"], noise)[0]
-        judge = trainer.objective.plain("discriminator")
-        real, fake = batch["mel"].clone().requires_grad_(True), made.clone().requires_grad_(True)
-        a, b = judge(real, batch["intensities"]), judge(fake, batch["intensities"])
-        penalties = [
-            float(torch.autograd.grad(score.sum(), clips)[0].square().sum((1, 2)).mean())
-            for score, clips in ((a, real), (b, fake))
-        ]
-        a, b = a.detach(), b.detach()
-        logs = {
-            name: float(torch.as_tensor(value).detach())
-            for name, value in objective.step(batch, 0, torch.Generator().manual_seed(5)).items()
-        }
-        expected = (
-            (-a.sigmoid().log() - (1 - b.sigmoid()).log()).mean()
-            if loss == "logistic"
-            else -(a - b).sigmoid().log().mean()
-        )
-        expected = expected + 0.5 * 0.5 * 3 * sum(penalties)
-        penalty = 0.5 * 0.5 * 3 * (logs["r1"] + logs["r2"])
-        assert [logs["r1"], logs["r2"]] == pytest.approx(penalties, rel=1e-3)
-        assert logs["d_real"] == pytest.approx(float(a.mean()), abs=1e-4)
-        assert logs["d_fake"] == pytest.approx(float(b.mean()), abs=1e-4)
-        assert logs["discriminator"] + penalty == pytest.approx(float(expected), rel=1e-3)
-        with torch.no_grad():
-            a, b = judge(batch["mel"], batch["intensities"]), judge(made, batch["intensities"])
-        moved = -b.sigmoid().log() if loss == "logistic" else -(b - a).sigmoid().log()
-        assert logs["generator"] == pytest.approx(float(moved.mean()), rel=1e-3)
+def norm_of(loss: Tensor, network: torch.nn.Module) -> float:
+    gradients = torch.autograd.grad(loss, list(network.parameters()))
+    return float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
+
+
+@pytest.mark.parametrize("loss", ["logistic", "relativistic"])
+def test_losses_are_those_of_the_papers(corpus: Path, tmp_path: Path, loss: str) -> None:
+    """One step by hand: the losses that are logged, and by the norms of their gradients how they are weighed."""
+    weights = {"r1_gamma": 2.0, "r2_gamma": 3.0, "path_length_weight": 0.5}
+    config = config_of(corpus, tmp_path / "run", loss=loss, loop={"grad_clip": 1e9}, **weights)
+    objective = GANObjective(config)
+    Trainer(objective, config.loop, config)
+    items = [objective.dataset[(int(index), 0)] for index in objective.indices[:8]]
+    batch = {key: torch.stack([item[key] for item in items]) for key in ("mel", "intensities")}
+    labels, own = batch["intensities"], torch.Generator().manual_seed(5)
+    z, noise = objective._latents(8, own)
+    generator, judge = copy.deepcopy(objective.plain("generator")), objective.plain("discriminator")
+    made, w = generator(z, labels, noise)
+    direction = torch.randn(made.shape, generator=own) / (MEL.n_mels * 32) ** 0.5
+
+    real, fake = batch["mel"].clone().requires_grad_(True), made.detach().requires_grad_(True)
+    a, b = judge(real, labels), judge(fake, labels)
+    r1, r2 = (
+        torch.autograd.grad(score.sum(), clips, create_graph=True)[0].square().sum((1, 2)).mean()
+        for score, clips in ((a, real), (b, fake))
+    )
+    judged = -(a.sigmoid().log() + (1 - b.sigmoid()).log()) if loss == "logistic" else -(a - b).sigmoid().log()
+    norm = norm_of(judged.mean() + 3 * (2.0 / 2 * r1 + 3.0 / 2 * r2), judge)  # every third step, so three times
+
+    logs = {
+        name: float(torch.as_tensor(value).detach())
+        for name, value in objective.step(dict(batch), 0, torch.Generator().manual_seed(5)).items()
+    }
+    assert [logs["d_real"], logs["d_fake"]] == pytest.approx([a.mean().item(), b.mean().item()], abs=1e-4)
+    assert [logs["r1"], logs["r2"]] == pytest.approx([r1.item(), r2.item()], rel=1e-3)
+    assert logs["discriminator"] == pytest.approx(judged.mean().item(), rel=1e-3)
+    assert logs["discriminator_grad_norm"] == pytest.approx(norm, rel=1e-3)
+
+    a, b = judge(batch["mel"], labels).detach(), judge(made, labels)  # the judge has learnt meanwhile
+    convincing = (-b.sigmoid().log() if loss == "logistic" else -(b - a).sigmoid().log()).mean()
+    (slope,) = torch.autograd.grad((made * direction).sum(), w, create_graph=True)
+    lengths = slope.square().sum(2).mean(1).sqrt()
+    penalty = (lengths - 0.01 * lengths.mean().detach()).square().mean()  # a hundredth of the way from zero
+    assert logs["generator"] == pytest.approx(convincing.item(), rel=1e-3)
+    assert logs["path_length"] == pytest.approx(lengths.mean().item(), rel=1e-3)
+    assert logs["grad_norm"] == pytest.approx(norm_of(convincing + 0.5 * 2 * penalty, generator), rel=1e-3)
 
 
 def test_the_generator_learns(corpus: Path, tmp_path: Path) -> None:
