@@ -138,6 +138,11 @@ class TransformersEncoder:
             raise VocalgenError(f"{path}: no encoder that transformers can load ({reason})") from error
         self.kind = network.config.model_type
         self.network: Any = (network.get_encoder() if self.kind == "whisper" else network).eval().to(device)
+        depth = int(getattr(self.network.config, "num_hidden_layers", 0) or 0)
+        if self.kind == "clap" and layer != -1:
+            raise VocalgenError(f"{path}: of CLAP its own audio embedding is taken; leave the layer out")
+        if depth and not -depth - 1 <= layer <= depth:
+            raise VocalgenError(f"{path} has no hidden layer {layer}; it has 0 to {depth}")
         self.device, self.layer = device, layer
         self.name = Path(path).name if layer == -1 else f"{Path(path).name}, layer {layer}"
         self.checksum = _digest(self.network)
@@ -168,9 +173,14 @@ class TransformersEncoder:
 def load_encoder(name: str, device: str = "cpu") -> Encoder:
     """An encoder by the name of a shipped model, a folder, an official checkpoint file, or a hub id.
 
+    `NAME@LAYER` is a hidden layer of a transformers encoder: 0 is what enters the first block, -1 the last (default).
+
     Raises:
-        VocalgenError: none of these, damaged, or of another kind.
+        VocalgenError: none of these, damaged, or of another kind; no such layer.
     """
+    base, _, layer = name.rpartition("@")
+    if base and layer.removeprefix("-").isdigit():
+        return TransformersEncoder(base, device, int(layer))
     folder = shipped_models().get(name, Path(name))
     if folder.is_file():
         return OfficialEncoder.load(folder, device)
@@ -204,5 +214,5 @@ def _digest(network: nn.Module) -> str:
     """Hash of all weights, for encoders that come in many files."""
     digest = hashlib.sha256()
     for key, value in sorted(network.state_dict().items()):
-        digest.update(key.encode() + value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(key.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

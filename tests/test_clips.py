@@ -1,0 +1,122 @@
+"""Folders of generated clips and clips of a manifest: labels, order, preparation, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from bursts import burst
+from small_corpus import EMOTIONS, RATE, write_corpus
+
+from vocalgen import audio
+from vocalgen.data import CacheConfig
+from vocalgen.emotions import Vocabulary
+from vocalgen.errors import VocalgenError
+from vocalgen.recognition.clips import Changed, FolderClips, Made, RealClips, cache_folder
+
+PREPARE = CacheConfig(sample_rate=RATE)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def write(folder: Path, emotion: str, name: str, seed: int = 0, rate: int = RATE) -> Path:
+    path = folder / emotion / name
+    audio.write(path, burst(seed % 3, 0.3, rate, seed=seed), rate)
+    return path
+
+
+def test_folder_names_in_any_spelling_and_files_by_name(tmp_path: Path) -> None:
+    for emotion in ("surprise-positive", "AWE", "Amusement"):
+        for name in ("b.wav", "a.flac", "c.wav"):
+            write(tmp_path, emotion, name)
+    (tmp_path / "AWE" / "notes.txt").write_text("no audio")
+    write(tmp_path, "boredom", "a.wav")
+    clips = FolderClips(tmp_path, EMOTIONS)
+    assert clips.labels.tolist() == [1] * 3 + [0] * 3 + [2] * 3
+    assert clips.ids[:3] == ["AWE/a.flac", "AWE/b.wav", "AWE/c.wav"]
+    assert clips.speakers == clips.ids
+    assert FolderClips(tmp_path, EMOTIONS, most=2).ids[:2] == ["AWE/a.flac", "AWE/b.wav"]
+
+
+def test_an_empty_class_folder_is_a_class_without_clips(tmp_path: Path) -> None:
+    write(tmp_path, "awe", "a.wav")
+    (tmp_path / "amusement").mkdir()
+    assert set(FolderClips(tmp_path, EMOTIONS).labels.tolist()) == {1}
+
+
+def test_rates_and_channels_end_up_alike(tmp_path: Path) -> None:
+    wave = burst(1, 0.4, 48_000, seed=1)
+    audio.write(tmp_path / "awe" / "a.wav", wave, 48_000)
+    soundfile.write(tmp_path / "awe" / "b.wav", np.stack([wave, wave], axis=1), 48_000, subtype="FLOAT")
+    audio.write(tmp_path / "awe" / "c.wav", audio.resample(wave, 48_000, RATE), RATE)
+    clips = FolderClips(tmp_path, EMOTIONS)
+    mono, stereo, low = (clips.wave(index, PREPARE) for index in range(3))
+    assert mono.dtype == np.float32 and np.abs(mono).max() == pytest.approx(10 ** (-3 / 20), abs=2e-4)
+    np.testing.assert_allclose(stereo, mono, atol=2e-4)
+    np.testing.assert_allclose(low[: len(mono)], mono[: len(low)], atol=0.02)
+
+
+def test_clips_that_cannot_be_measured(tmp_path: Path) -> None:
+    folder = tmp_path / "awe"
+    folder.mkdir()
+    (folder / "broken.wav").write_bytes(b"RIFF and nothing")
+    soundfile.write(folder / "nan.wav", np.full(4000, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
+    soundfile.write(folder / "silent.wav", np.zeros(4000, dtype=np.float32), RATE)
+    clips = FolderClips(tmp_path, EMOTIONS)
+    for index, words in enumerate(("broken.wav", "NaN", "silent")):
+        with pytest.raises(VocalgenError, match=words):
+            clips.wave(index, PREPARE)
+
+
+@pytest.mark.parametrize("make", ["nothing", "file", "empty", "unknown"])
+def test_what_is_no_folder_of_clips(make: str, tmp_path: Path) -> None:
+    place = tmp_path / "clips"
+    if make == "file":
+        place.write_text("a file")
+    elif make == "empty":
+        place.mkdir()
+    elif make == "unknown":
+        write(place, "boredom", "a.wav")
+    words = "holds no clips; the layout is" if make in ("empty", "unknown") else "is not a folder"
+    with pytest.raises(VocalgenError, match=words):
+        FolderClips(place, EMOTIONS)
+
+
+def test_real_clips_keep_speakers_and_strongest_emotion(manifest: Path) -> None:
+    clips = RealClips(manifest, ["validation", "test"], EMOTIONS, PREPARE)
+    assert len(clips) == 6 * 3 * 4
+    assert set(clips.speakers) == {f"s{speaker}" for speaker in range(8, 14)}
+    for label, name in zip(clips.labels, clips.ids, strict=True):
+        assert name.split("-")[1] == str(label)
+    wave = clips.wave(5, PREPARE)
+    assert np.abs(wave).max() == pytest.approx(10 ** (-3 / 20), abs=2e-4)
+
+
+def test_labels_follow_the_asked_vocabulary(manifest: Path) -> None:
+    two = Vocabulary("two", ("Fear", "Awe"))
+    clips = RealClips(manifest, ["test"], two, PREPARE)
+    assert set(clips.labels.tolist()) == {1} and len(clips) == 12
+    with pytest.raises(VocalgenError, match="nothing in common with Fear, Anger"):
+        RealClips(manifest, ["test"], Vocabulary("others", ("Fear", "Anger")), PREPARE)
+    with pytest.raises(VocalgenError, match="no clips in split 'dev'"):
+        RealClips(manifest, ["dev"], EMOTIONS, PREPARE)
+
+
+def test_chosen_changed_and_made_clips(manifest: Path) -> None:
+    clips = RealClips(manifest, ["test"], EMOTIONS, PREPARE)
+    some = Changed(clips.select(np.array([7, 2])), lambda wave, rate: wave[: rate // 10])
+    assert some.ids == [clips.ids[7], clips.ids[2]] and some.labels.tolist() == clips.labels[[7, 2]].tolist()
+    np.testing.assert_array_equal(some.wave(1, PREPARE), clips.wave(2, PREPARE)[: RATE // 10])
+    made = Made(np.array([0, 1]), lambda index: (np.full(2 * RATE, index, dtype=np.float32), 2 * RATE))
+    assert len(made.wave(1, PREPARE)) == RATE and len(set(made.speakers)) == 2
+
+
+def test_packed_audio_lies_beside_the_manifest() -> None:
+    manifest = Path("data/emogator.csv")
+    assert cache_folder(manifest, CacheConfig(sample_rate=24_000)) == Path("data/emogator-24k")
+    assert cache_folder(manifest, CacheConfig(sample_rate=16_000, top_db=np.inf)).name.startswith("emogator-16k-")
