@@ -47,8 +47,8 @@ def clap(folder: Path) -> Path:
     torch.manual_seed(0)
     config = transformers.ClapConfig(
         audio_config={
-            "window_size": 4, "num_mel_bins": 64, "spec_size": 64, "patch_size": 4, "patch_stride": [4, 4],
-            "hidden_size": 32, "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 2],
+            "window_size": 8, "num_mel_bins": 64, "spec_size": 256, "patch_size": 4, "patch_stride": [4, 4],
+            "hidden_size": 16, "patch_embeds_hidden_size": 8, "depths": [1, 1], "num_attention_heads": [2, 2],
             "num_hidden_layers": 2, "projection_dim": 12, "enable_fusion": False,
         },
         text_config={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
