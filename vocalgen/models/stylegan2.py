@@ -307,7 +307,7 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
 
 
 class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second followed by halving, with a residual shortcut or an image that is shown to each."""
+    """Two convolutions with a halving between them, and a residual shortcut or an image that is shown to each."""
 
     def __init__(
         self,
@@ -322,14 +322,14 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.next_size = next_size
         self.first = EqualConv(dim_in, dim_in, kernel, size)
-        self.second = EqualConv(dim_in, dim_out, kernel, size)
+        self.second = EqualConv(dim_in, dim_out, kernel, next_size)
         residual = architecture == "residual"
         self.shortcut = EqualConv(dim_in, dim_out, 1, next_size, bias=False) if residual else None
         self.image = None if residual else EqualConv(channels, dim_out, 1, next_size)
 
     def forward(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Maps and image of one size -> those of the next smaller one."""
-        y = downsample(leaky(self.second(leaky(self.first(x)))), self.next_size)
+        y = leaky(self.second(downsample(leaky(self.first(x)), self.next_size)))
         if self.shortcut is not None:
             return (y + self.shortcut(downsample(x, self.next_size))) / math.sqrt(2), image
         assert self.image is not None
