@@ -59,10 +59,7 @@ def debug_stylegan2(mel: MelConfig = MEL_24K, seed: int = 0, **changes: Any) -> 
             for parameter in generator.parameters():
                 if not parameter.any():
                     parameter.normal_(0.0, 0.3)
-            each = torch.eye(len(EMOGATOR30)).repeat(64, 1)
-            for _ in range(60):
-                z = torch.randn(len(each), generator.config.z_dim)
-                generator.track(generator.mapping(z, each), each)
+            generator.measure_means()
         vocoder = debug_vocoder(mel)
     return StyleGAN2Pipeline(generator, vocoder, sampling={"psi": 0.9})
 

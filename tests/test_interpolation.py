@@ -58,8 +58,10 @@ def test_steps_are_even_in_emotion_and_in_w(gan: StyleGAN2Pipeline) -> None:
     z, noise = gan.randomness((1, 2))
     start, end = gan.styles(z, intensities, 0.5)
     mels = gan.between(intensities, (1, 2), torch.tensor([0.0, 0.25, 1.0]), gan.settings(psi=0.5))
-    torch.testing.assert_close(mels[1:2], gan.render((0.75 * start + 0.25 * end)[None], [n[:1] for n in noise]))
-    torch.testing.assert_close(mels[2:], gan.render(end[None], [n[:1] for n in noise]))
+    torch.testing.assert_close(
+        mels[1:2], gan.render((0.75 * start + 0.25 * end)[None], [n[:1] for n in noise]), rtol=1e-3, atol=1e-3
+    )
+    torch.testing.assert_close(mels[2:], gan.render(end[None], [n[:1] for n in noise]), rtol=1e-3, atol=1e-3)
 
 
 def test_diffusion_noise_stays_as_loud_and_one_seed_stays_itself() -> None:

@@ -34,9 +34,6 @@ Architecture = Literal["skip", "residual"]
 MEL_MEAN, MEL_STD = -6.0, 2.5
 """Fixed affine normalisation of log-mel values, the same for every clip: levels survive."""
 
-AVERAGE_DECAY = 0.998
-"""Of the running mean of w of each emotion, a step."""
-
 
 class MelMaps(NamedTuple):
     """How a log-mel becomes maps for convolutions.
@@ -290,14 +287,12 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         return self.maps.mel(image).clamp(min=self.front_end.log_floor)
 
     @torch.no_grad()
-    def track(self, w: Tensor, intensities: Tensor) -> None:
-        """Move the mean w of the emotions towards (B, w_dim) styles of clips with (B, K) intensities."""
-        share = intensities / intensities.sum(1, keepdim=True).clamp(min=1e-8)
-        weight = share.sum(0)
-        mean = share.T @ w / weight.clamp(min=1e-8)[:, None]
-        self.w_average.lerp_(
-            mean.to(self.w_average.dtype), (1 - AVERAGE_DECAY**weight)[:, None].to(self.w_average.dtype)
-        )
+    def measure_means(self, count: int = 1024, seed: int = 0) -> None:
+        """Take the mean w of each emotion, which truncation needs, from `count` random z: when training is over."""
+        random = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, int(self.config.z_dim), generator=random).to(self.w_average)
+        for mean, condition in zip(self.w_average, torch.eye(len(self.w_average)).to(self.w_average), strict=True):
+            mean.copy_(self.mapping(z, condition.expand(count, -1)).mean(0))
 
     def truncate(self, w: Tensor, intensities: Tensor, psi: float) -> Tensor:
         """Draw (B, styles, w_dim) towards the mean w of each clip's emotions: psi 1 leaves it, 0 gives the mean."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from dataclasses import asdict, dataclass, field
@@ -200,7 +201,6 @@ class GANObjective(Objective):
         config, intensities = self.config, batch["intensities"]
         z, noise = self._latents(len(intensities), generator)
         made, w = self.networks["generator"](z, intensities, noise)
-        self.plain("generator").track(w[:, 0].detach(), intensities)
         share = float(self.state["augmentation"])
         change = config.augmentation.changes
         real = change(batch["mel"], share, self.floor, generator)
@@ -347,8 +347,10 @@ class GANObjective(Objective):
         )
 
     def export(self, folder: Path) -> None:
-        """Save the averaged generator."""
-        self.average("generator").save_pretrained(folder)
+        """Save the averaged generator with the mean w of each emotion."""
+        average = copy.deepcopy(self.average("generator"))  # the means are no part of the training state
+        average.measure_means()
+        average.save_pretrained(folder)
 
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         return [self.cache.ids[int(index)] for index in batch["index"]]
