@@ -17,19 +17,19 @@ from vocalgen.errors import VocalgenError
 def invert(
     clip: Annotated[Path, typer.Argument(metavar="CLIP", help="Recording of a burst.")],
     emotion: Annotated[str, typer.Option("--emotion", "-e", metavar="EMOTION", help="Where the search starts.")],
+    checkpoint: Annotated[
+        str, typer.Option("--checkpoint", "--generator", metavar="MODEL", help="A StyleGAN2 checkpoint.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="For the clip as the model has it, and its w.")
     ] = Path("inversion"),
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of the search.")] = 300,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the search and of the noise.")] = 0,
-    checkpoint: Annotated[
-        str, typer.Option("--checkpoint", "--generator", metavar="MODEL", help="A StyleGAN2 checkpoint.")
-    ] = "stylegan2",
     device: DeviceOption = None,
 ) -> None:
     """Search the latents of StyleGAN2 for a real clip: writes CLIP.wav as the model makes it and w as safetensors.
 
-    Example: vocalgen invert laugh.wav --emotion amusement
+    Example: vocalgen invert laugh.wav --emotion amusement --checkpoint my-gan
     """
     from vocalgen.generation.checkpoint import family_of, read_vocabulary
     from vocalgen.generation.settings import require_seeds

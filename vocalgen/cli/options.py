@@ -35,7 +35,7 @@ CheckpointOption = Annotated[
         "--checkpoint",
         "--generator",
         metavar="MODEL",
-        help="diffusion (the default), stylegan2, another shipped name, a local folder or a hub id.",
+        help="Shipped name, local folder or hub id; default: diffusion, the shipped model.",
     ),
 ]
 DeviceOption = Annotated[
