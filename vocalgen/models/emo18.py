@@ -20,6 +20,9 @@ LAYERS = ((1, 64, 8, 3, 10), (64, 128, 6, 2, 8), (128, 256, 6, 2, 8))
 FEATURES = 512
 """Values a frame: what 256 channels leave at two positions, channel by channel."""
 
+FRAMES_AT_ONCE = 8
+"""Frames whose convolutions are held in memory together outside training; few stay in the processor's cache."""
+
 
 class Emo18(ModelMixin, ConfigMixin):
     """Convolutions over frames of raw audio, then an LSTM over the frames.
@@ -49,9 +52,13 @@ class Emo18(ModelMixin, ConfigMixin):
             (B, hidden).
         """
         own = torch.arange(frames.shape[1], device=frames.device) < counts[:, None].to(frames.device)
-        features = frames.new_zeros(*frames.shape[:2], FEATURES)
+        waves = frames[own].unsqueeze(1)
         network = self.get_submodule("audio_model.model.network")
-        features[own] = network(frames[own].unsqueeze(1)).flatten(1)
+        # Batch statistics need all frames of a training batch; otherwise each frame stands for itself.
+        parts = [waves] if self.training else waves.split(FRAMES_AT_ONCE)
+        values = torch.cat([network(part).flatten(1) for part in parts])
+        features = values.new_zeros(*frames.shape[:2], FEATURES)
+        features[own] = values
         packed = pack_padded_sequence(features, counts.cpu(), batch_first=True, enforce_sorted=False)
         outputs, _ = pad_packed_sequence(self.get_submodule("rnn.rnn")(packed)[0], batch_first=True)
         return outputs[torch.arange(len(outputs), device=outputs.device), counts.to(outputs.device) - 1]

@@ -93,7 +93,7 @@ class Made(Clips):
 
 
 class RealClips(Clips):
-    """Usable clips of some splits of a manifest, each with its strongest emotion.
+    """Usable clips of some splits of a manifest, each with its strongest emotion; those without labels are left out.
 
     Args:
         manifest: CSV of `vocalgen data prepare`.
@@ -102,7 +102,8 @@ class RealClips(Clips):
         prepare: of the audio that is opened first; others are opened when asked for.
 
     Raises:
-        VocalgenError: the manifest cannot be read, has none of these emotions, or lacks a split.
+        VocalgenError: the manifest cannot be read, has none of these emotions, or lacks a split; none of the clips is
+            labelled with one of the emotions.
     """
 
     def __init__(self, manifest: str | Path, splits: Sequence[str], emotions: Vocabulary, prepare: CacheConfig) -> None:
@@ -110,9 +111,15 @@ class RealClips(Clips):
         self._caches: dict[CacheConfig, WaveCache] = {}
         cache = self._cache(prepare)
         of_ours = _positions(cache.emotions, emotions, self.manifest)
-        strongest = np.nan_to_num(cache.intensities).argmax(axis=1)
+        intensities = np.nan_to_num(cache.intensities)
+        strongest, labelled = intensities.argmax(axis=1), intensities.any(axis=1)
         chosen = np.concatenate([cache.select(split) for split in splits])
-        self.rows = chosen[of_ours[strongest[chosen]] >= 0]
+        self.rows = chosen[labelled[chosen] & (of_ours[strongest[chosen]] >= 0)]
+        if not len(self.rows):
+            raise VocalgenError(
+                f"{self.manifest}: none of the {len(chosen)} clips in {', '.join(splits)} is labelled with one of "
+                f"{', '.join(emotions.emotions[:5])}, ...; choose a split whose labels are there"
+            )
         self.labels = of_ours[strongest[self.rows]]
         self.ids = [cache.ids[row] for row in self.rows]
         self.speakers = [cache.speakers[row] or f"clip {cache.ids[row]}" for row in self.rows]
@@ -143,7 +150,7 @@ class FolderClips(Clips):
     Args:
         folder: DIR.
         emotions: what labels refer to.
-        most: clips of an emotion that are used, the first by name; None uses all.
+        most: clips of an emotion that are used, the first by folder and file name; None uses all.
 
     Raises:
         VocalgenError: no such folder, or nothing in a folder of a known emotion.
@@ -153,7 +160,7 @@ class FolderClips(Clips):
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise VocalgenError(f"{folder} is not a folder of generated clips")
-        found = [(label, file) for label, file in _files(self.folder, emotions, most)]
+        found = list(_files(self.folder, emotions, most))
         if not found:
             raise VocalgenError(
                 f"{folder} holds no clips; the layout is DIR/<emotion>/*.wav with emotions such as "
@@ -192,18 +199,20 @@ class FolderClips(Clips):
 
 
 def _files(folder: Path, emotions: Vocabulary, most: int | None) -> Iterator[tuple[int, Path]]:
-    for sub in sorted(path for path in folder.iterdir() if path.is_dir()):
-        try:
-            label = emotions.index(sub.name)
-        except VocalgenError:
-            continue
+    taken: Counter[int] = Counter()  # two folders can be spellings of one emotion
+    for sub in sorted(path for path in folder.iterdir() if path.is_dir() and path.name in emotions):
+        label = emotions.index(sub.name)
         files = sorted(_sounds(sub))
-        yield from ((label, file) for file in files[:most])
+        if most is not None:
+            files = files[: most - taken[label]]
+        taken[label] += len(files)
+        yield from ((label, file) for file in files)
 
 
 def _sounds(folder: Path) -> Iterator[Path]:
+    """Audio files in a folder, hidden ones left out: archives from macOS bring a `._a.wav` beside every `a.wav`."""
     suffixes = {f".{name}" for name in audio.FORMATS}
-    return (file for file in folder.iterdir() if file.suffix.lower() in suffixes)
+    return (file for file in folder.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith("."))
 
 
 def _positions(theirs: Vocabulary, ours: Vocabulary, manifest: Path) -> NDArray[np.int64]:

@@ -24,6 +24,9 @@ from vocalgen.weights import load_strictly, read_json, weights_of
 BATCH = 32
 """Clips that go through a network together."""
 
+UNHEARD = ("masked_spec_embed", "text_", "logit_scale", "decoder.")
+"""Tensors that a checkpoint may lack, as no clip passes them: of training, of CLAP's text, of Whisper's decoder."""
+
 
 class Encoder(Protocol):
     """A measuring instrument: clips in, embeddings and, where it has a head, class scores out.
@@ -49,7 +52,8 @@ class Encoder(Protocol):
 class OfficialEncoder:
     """Emo18 with an LSTM, which the official Fréchet distances are taken with (see `models.emo18`).
 
-    Clips are neither trimmed nor normalised before the official framing, which counts silence behind a clip.
+    Clips are not trimmed before the official framing, which counts silence behind a clip. Channels are averaged, as
+    everywhere here; the official code puts them one behind the other.
 
     Args:
         network: the official weights, or our own.
@@ -92,7 +96,7 @@ class OfficialEncoder:
         emotions = HUME10 if count == len(HUME10) else Vocabulary("outputs", tuple(f"output {i}" for i in range(count)))
         network = Emo18(emotions.emotions)
         expected = {key: value.shape for key, value in network.state_dict().items()}
-        found = {key: value.shape for key, value in weights.items() if isinstance(value, Tensor)}
+        found = {str(key): getattr(value, "shape", "no tensor") for key, value in weights.items()}
         wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         if wrong:
             what = "lacks" if wrong[0] not in found else "has another" if wrong[0] in expected else "should not have"
@@ -103,26 +107,31 @@ class OfficialEncoder:
     @torch.no_grad()
     def score(self, waves: Sequence[np.ndarray]) -> Scores:
         """Scores of waves (samples,) at 16 kHz."""
-        embeddings, logits = [], []
+        embeddings = np.zeros((len(waves), self.network.config.hidden))
+        logits = np.zeros((len(waves), len(self.emotions)))
         for start in range(0, len(waves), BATCH):
             frames = [frames_of(torch.from_numpy(wave)) for wave in waves[start : start + BATCH]]
             counts = torch.tensor([len(clip) for clip in frames])
             padded = nn.utils.rnn.pad_sequence(frames, batch_first=True).to(self.device)
             embedding = self.network.embed(padded, counts)
-            embeddings.append(embedding.double().cpu().numpy())
-            logits.append(self.network.linear(embedding).double().cpu().numpy())
-        return Scores(np.concatenate(embeddings), np.concatenate(logits))
+            embeddings[start : start + BATCH] = embedding.double().cpu().numpy()
+            logits[start : start + BATCH] = self.network.linear(embedding).double().cpu().numpy()
+        return Scores(embeddings, logits)
 
 
 class TransformersEncoder:
     """An audio encoder of transformers: wav2vec 2.0, HuBERT, WavLM, data2vec, Whisper's encoder, CLAP.
 
     Clips go through the network one by one: group-normalised networks change with padding, and attention over padding
-    changes the others. The embedding is the mean over time of a hidden layer; of CLAP, its own audio embedding.
+    changes the others. The embedding is the mean over time of a hidden layer; of CLAP, its own audio embedding of the
+    first ten seconds (its extractor would cut longer clips at random). Weights are taken as float32.
 
     Args:
         path: hub id or local folder.
         layer: hidden layer, -1 for the last.
+
+    Raises:
+        VocalgenError: transformers cannot load it, tensors are missing, or there is no such layer.
     """
 
     emotions = None
@@ -132,12 +141,15 @@ class TransformersEncoder:
 
         try:
             self.extractor = AutoFeatureExtractor.from_pretrained(path)
-            network = AutoModel.from_pretrained(path, use_safetensors=True)
-        except (OSError, ValueError, KeyError) as error:
+            network, found = AutoModel.from_pretrained(path, use_safetensors=True, output_loading_info=True)
+        except Exception as error:  # transformers raises many kinds for damaged and foreign files
             reason = " ".join(str(error).split())[:200]
             raise VocalgenError(f"{path}: no encoder that transformers can load ({reason})") from error
+        missing = sorted(key for key in found["missing_keys"] if not key.startswith(UNHEARD))
+        if missing:  # transformers would go on with random numbers
+            raise VocalgenError(f"{path}: the weights lack {len(missing)} tensors, first {missing[0]}; fetch it again")
         self.kind = network.config.model_type
-        self.network: Any = (network.get_encoder() if self.kind == "whisper" else network).eval().to(device)
+        self.network: Any = (network.get_encoder() if self.kind == "whisper" else network).eval().float().to(device)
         depth = int(getattr(self.network.config, "num_hidden_layers", 0) or 0)
         if self.kind == "clap" and layer != -1:
             raise VocalgenError(f"{path}: of CLAP its own audio embedding is taken; leave the layer out")
@@ -147,15 +159,27 @@ class TransformersEncoder:
         self.name = Path(path).name if layer == -1 else f"{Path(path).name}, layer {layer}"
         self.checksum = _digest(self.network)
         self.prepare = CacheConfig(sample_rate=int(self.extractor.sampling_rate))
+        self.shortest = _shortest(self.network.config)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the embedding."""
+        config = self.network.config
+        return int(config.projection_dim if self.kind == "clap" else config.hidden_size)
 
     @torch.no_grad()
     def score(self, waves: Sequence[np.ndarray]) -> Scores:
         """Embeddings of waves (samples,) at the encoder's rate."""
-        embeddings = np.stack([self._embed(wave) for wave in waves])
+        embeddings = np.zeros((len(waves), self.dim))
+        for row, wave in enumerate(waves):
+            embeddings[row] = self._embed(wave)
         return Scores(embeddings, np.zeros((len(waves), 0)))
 
     def _embed(self, wave: np.ndarray) -> np.ndarray:
         rate = self.prepare.sample_rate
+        wave = np.pad(wave, (0, max(0, self.shortest - len(wave))))
+        if self.kind == "clap":
+            wave = wave[: self.extractor.nb_max_samples]
         values = self.extractor(wave, sampling_rate=rate, return_tensors="pt")
         inputs = {key: value.to(self.device) for key, value in values.items() if isinstance(value, Tensor)}
         if self.kind == "clap":
@@ -178,25 +202,40 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     Raises:
         VocalgenError: none of these, damaged, or of another kind; no such layer.
     """
+    base, layer = _layer_of(name)
+    folder = shipped_models().get(base, Path(base))
+    load = _own_loader(base, folder)
+    if load is None:
+        return TransformersEncoder(str(folder), device, -1 if layer is None else layer)
+    if layer is not None:
+        raise VocalgenError(f"{name}: only of transformers encoders a hidden layer can be chosen; leave @{layer} out")
+    return load(folder, device)
+
+
+def _layer_of(name: str) -> tuple[str, int | None]:
+    """`NAME@LAYER` as name and layer; a path that exists is a name as it stands."""
     base, _, layer = name.rpartition("@")
-    if base and layer.removeprefix("-").isdigit():
-        return TransformersEncoder(base, device, int(layer))
-    folder = shipped_models().get(name, Path(name))
+    if not base or not layer.removeprefix("-").isdecimal() or Path(name).exists():
+        return name, None
+    return base, int(layer)
+
+
+def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | None:
+    """What loads an encoder of ours or the official one; None for one of transformers."""
     if folder.is_file():
-        return OfficialEncoder.load(folder, device)
+        return OfficialEncoder.load
     if folder.is_dir() and (folder / "config.json").is_file():
         kind = read_json(folder / "config.json").get("_class_name")
-        if kind in OWN:
-            return OWN[kind](folder, device)
-        if kind is not None:
+        if kind is not None and kind not in OWN:
             raise VocalgenError(f"{folder} is a {kind}, not an encoder; give one of {', '.join(OWN)}")
-    elif folder.is_dir() or name.count("/") != 1:
+        return None if kind is None else OWN[kind]
+    if folder.is_dir() or name.count("/") != 1:
         known = [key for key, path in shipped_models().items() if (path / "config.json").is_file()]
         raise VocalgenError(
             f"{name}: no encoder; give a shipped one ({', '.join(known)}), a folder with config.json, an official "
             f"checkpoint file, or a hub id"
         )
-    return TransformersEncoder(str(folder), device)
+    return None
 
 
 def _own_emo18(folder: Path, device: str) -> Encoder:
@@ -208,6 +247,14 @@ def _own_emo18(folder: Path, device: str) -> Encoder:
 
 OWN: dict[str, Callable[[Path, str], Encoder]] = {"MelClassifier": Scorer.load, "Emo18": _own_emo18}
 """Our own exports, by the class that their config.json names."""
+
+
+def _shortest(config: Any) -> int:
+    """Fewest samples of which a convolutional front end makes a frame; 1 where there is none."""
+    samples = 1
+    for kernel, stride in zip(*(reversed(getattr(config, f"conv_{part}", ())) for part in ("kernel", "stride"))):
+        samples = (samples - 1) * stride + kernel
+    return int(samples)
 
 
 def _digest(network: nn.Module) -> str:
