@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,16 @@ def test_company_in_a_batch_changes_nothing(checkpoint: Path, waves: list[np.nda
     np.testing.assert_allclose(together, alone, atol=1e-6)
 
 
+def test_many_and_no_clips(checkpoint: Path, waves: list[np.ndarray]) -> None:
+    encoder = load_encoder(str(checkpoint))
+    many = encoder.score([waves[2]] * 32 + waves[:1])  # more than one batch
+    expected = encoder.score([waves[2], waves[0]])
+    np.testing.assert_allclose(many.embeddings, expected.embeddings[[0] * 32 + [1]], atol=1e-6)
+    np.testing.assert_allclose(many.logits, expected.logits[[0] * 32 + [1]], atol=1e-6)
+    none = encoder.score([])
+    assert none.embeddings.shape == (0, 256) and none.logits.shape == (0, 10)
+
+
 def test_silence_behind_a_clip_counts(checkpoint: Path, waves: list[np.ndarray]) -> None:
     encoder = load_encoder(str(checkpoint))
     longer = np.pad(waves[0], (0, 3200))
@@ -159,6 +170,8 @@ def test_what_is_no_official_checkpoint_is_refused(tmp_path: Path) -> None:
     refused({"model_state_dict": lacking}, "lacks rnn.rnn.weight_hh_l1")
     refused({"model_state_dict": state | {"extra": torch.zeros(1)}}, "should not have extra")
     refused({"model_state_dict": state | {"linear.weight": torch.zeros(10, 128)}}, "has another linear.weight")
+    refused({"model_state_dict": state | {"epoch": 3}}, "should not have epoch")
+    refused({"model_state_dict": state | {"linear.bias": "none"}}, "has another linear.bias")
     refused(state, "no `model_state_dict`")
     refused({"model_state_dict": state, "hook": Dangerous(tmp_path / "touched")}, "cannot be read")
     assert not (tmp_path / "touched").exists()
@@ -172,6 +185,23 @@ def test_gradients_reach_every_tensor() -> None:
     network(torch.randn(2, 3, 1600), torch.tensor([3, 2])).square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
     assert sum(isinstance(module, nn.Conv1d) for module in network.modules()) == 3
+
+
+def test_half_precision() -> None:
+    network = Emo18(HUME10.emotions, hidden=8)
+    frames, counts = torch.randn(2, 3, 1600), torch.tensor([3, 2])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(frames, counts)
+    torch.testing.assert_close(logits.float(), network(frames, counts), atol=0.05, rtol=0)
+
+
+def test_frames_see_each_other_in_training_only() -> None:
+    network = Emo18(HUME10.emotions, hidden=8)
+    frames, counts = torch.randn(12, 1, 1600), torch.ones(12, dtype=torch.long)
+    for training in (True, False):
+        network.train(training)
+        together, alone = network(frames, counts)[:11], network(frames[:11], counts[:11])
+        assert torch.allclose(together, alone, atol=1e-6) is not training
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +250,8 @@ def test_training_leaves_an_encoder_and_resumes_exactly(corpus: Path, tmp_path: 
 
 def test_it_learns(corpus: Path, tmp_path: Path) -> None:
     trainer = trained(configuration(corpus, tmp_path / "run", 30))
-    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in lines if '"loss"' in line]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
     assert np.mean(losses[-5:]) < 0.85 * np.mean(losses[:3])
     assert trainer.step == 30
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.encoders import load_encoder
@@ -60,6 +65,14 @@ def clap(folder: Path) -> Path:
     return folder
 
 
+def changed(folder: Path, target: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> str:
+    """A copy of a saved network with other weights."""
+    shutil.copytree(folder, target)
+    file = target / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return str(target)
+
+
 def waves(*lengths: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.normal(0, 0.1, length).astype(np.float32) for length in lengths]
@@ -109,6 +122,62 @@ def test_clap_gives_its_own_embedding(tmp_path: Path) -> None:
     np.testing.assert_allclose(scores.embeddings[:1], alone, atol=1e-6)
     with pytest.raises(VocalgenError, match="leave the layer out"):
         load_encoder(f"{tmp_path / 'clap'}@1")
+    (long,) = waves(600_000)
+    first, second, start = encoder.score([long, long, long[:480_000]]).embeddings
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, start)
+
+
+def test_any_number_of_clips_of_any_length(wav2vec2: Path) -> None:
+    encoder = load_encoder(str(wav2vec2))
+    assert encoder.score([]).embeddings.shape == (0, 16)
+    receptive = 10 + 5 * (8 - 1)  # samples of one frame of kernels 10 and 8 with strides 5 and 8
+    short = waves(3)[0]
+    clips = [short, np.pad(short, (0, receptive - 3)), np.pad(short, (0, receptive - 4))]
+    found = encoder.score(clips).embeddings
+    np.testing.assert_array_equal(found, found[[0, 0, 0]])
+    assert np.isfinite(found).all()
+
+
+def test_stored_in_half_precision(wav2vec2: Path, tmp_path: Path) -> None:
+    folder = changed(wav2vec2, tmp_path / "half", lambda state: {key: value.half() for key, value in state.items()})
+    config = json.loads((tmp_path / "half" / "config.json").read_text())
+    (tmp_path / "half" / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
+    found = load_encoder(folder).score(waves(4000)).embeddings
+    np.testing.assert_allclose(found, load_encoder(str(wav2vec2)).score(waves(4000)).embeddings, atol=0.01)
+
+
+def test_weights_as_published(wav2vec2: Path, tmp_path: Path) -> None:
+    """Published files hold weight norm under older names, a prefix, heads, and often no mask."""
+
+    def older(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+        del state["masked_spec_embed"]
+        for new, old in names.items():
+            state = {key.replace(new, old): value for key, value in state.items()}
+        assert sum(key.endswith(("weight_g", "weight_v")) for key in state) == 2
+        return {f"wav2vec2.{key}": value for key, value in state.items()} | {"lm_head.weight": torch.zeros(4, 16)}
+
+    folder = changed(wav2vec2, tmp_path / "older", older)
+    found = load_encoder(folder).score(waves(4000)).embeddings
+    np.testing.assert_array_equal(found, load_encoder(str(wav2vec2)).score(waves(4000)).embeddings)
+
+
+def test_missing_misshapen_and_damaged_weights_are_refused(wav2vec2: Path, tmp_path: Path) -> None:
+    def lacking(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {key: value for key, value in state.items() if "encoder.layers.1.attention" not in key}
+
+    def misshapen(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        return state | {"encoder.layer_norm.weight": torch.ones(3)}
+
+    with pytest.raises(VocalgenError, match=r"lack 8 tensors, first encoder\.layers\.1\.attention\.k_proj\.bias"):
+        load_encoder(changed(wav2vec2, tmp_path / "lacking", lacking))
+    with pytest.raises(VocalgenError, match="no encoder that transformers can load"):
+        load_encoder(changed(wav2vec2, tmp_path / "misshapen", misshapen))
+    damaged = Path(shutil.copytree(wav2vec2, tmp_path / "damaged")) / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    with pytest.raises(VocalgenError, match="no encoder that transformers can load"):
+        load_encoder(str(damaged.parent))
 
 
 def test_the_checksum_is_that_of_the_weights(wav2vec2: Path, tmp_path: Path) -> None:
@@ -124,6 +193,16 @@ def test_a_layer_that_is_not_there(wav2vec2: Path, layer: int) -> None:
         load_encoder(f"{wav2vec2}@{layer}")
 
 
+def test_layers_are_those_of_transformers_encoders(wav2vec2: Path, tmp_path: Path) -> None:
+    with pytest.raises(VocalgenError, match="only of transformers encoders"):
+        load_encoder("emogator-classifier-24k@1")
+    with pytest.raises(VocalgenError, match="no encoder; give a shipped one"):
+        load_encoder(f"{tmp_path / 'nothing'}@1")
+    named = shutil.copytree(wav2vec2, tmp_path / "voc2vec@1")
+    whole = load_encoder(str(named))
+    assert (whole.name, load_encoder(f"{named}@1").name) == ("voc2vec@1", "voc2vec@1, layer 1")
+
+
 def test_pickled_weights_are_refused(wav2vec2: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     waveform_encoder("Wav2Vec2", folder)
@@ -134,9 +213,7 @@ def test_pickled_weights_are_refused(wav2vec2: Path, tmp_path: Path) -> None:
         load_encoder(str(folder))
 
 
-def broken(folder: Path, config: dict[str, Any] | str | None) -> str:
-    import json
-
+def broken(folder: Path, config: dict[str, Any] | list[int] | str | None) -> str:
     folder.mkdir()
     if config is not None:
         (folder / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
@@ -149,6 +226,8 @@ def broken(folder: Path, config: dict[str, Any] | str | None) -> str:
         (None, "no encoder; give a shipped one"),
         ({}, "no encoder that transformers can load"),
         ({"model_type": "wav2vec2"}, "no encoder that transformers can load"),
+        ({"model_type": "wav2vec2", "conv_dim": "many"}, "no encoder that transformers can load"),
+        ([1], "is no JSON object"),
         ({"_class_name": "MelAutoencoder"}, "is a MelAutoencoder, not an encoder"),
         ("not json", "cannot read"),
     ],
