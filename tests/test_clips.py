@@ -11,6 +11,7 @@ from bursts import burst
 from small_corpus import EMOTIONS, RATE, write_corpus
 
 from vocalgen import audio
+from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.data import CacheConfig
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
@@ -49,13 +50,38 @@ def test_an_empty_class_folder_is_a_class_without_clips(tmp_path: Path) -> None:
     assert set(FolderClips(tmp_path, EMOTIONS).labels.tolist()) == {1}
 
 
+def test_two_spellings_of_an_emotion_share_its_clips(tmp_path: Path) -> None:
+    for folder in ("AWE", "awe_", "fear"):
+        for name in ("a.wav", "b.wav"):
+            write(tmp_path, folder, name)
+    assert FolderClips(tmp_path, EMOTIONS, most=3).ids == ["AWE/a.wav", "AWE/b.wav", "awe_/a.wav"]
+    assert FolderClips(tmp_path, EMOTIONS, most=2).ids == ["AWE/a.wav", "AWE/b.wav"]
+
+
+def test_fewer_clips_than_asked_are_all_there_are(tmp_path: Path) -> None:
+    write(tmp_path, "awe", "a.wav")
+    write(tmp_path, "amusement", "b.wav")
+    write(tmp_path, "amusement", "c.wav")
+    assert FolderClips(tmp_path, EMOTIONS, most=100).labels.tolist() == [0, 0, 1]
+
+
+def test_hidden_files_do_not_take_the_place_of_clips(tmp_path: Path) -> None:
+    real = write(tmp_path, "awe", "a.wav")
+    (real.parent / "._a.wav").write_bytes(b"what macOS puts into archives")
+    assert FolderClips(tmp_path, EMOTIONS, most=1).ids == ["awe/a.wav"]
+
+
 def test_rates_and_channels_end_up_alike(tmp_path: Path) -> None:
     wave = burst(1, 0.4, 48_000, seed=1)
     audio.write(tmp_path / "awe" / "a.wav", wave, 48_000)
     soundfile.write(tmp_path / "awe" / "b.wav", np.stack([wave, wave], axis=1), 48_000, subtype="FLOAT")
     audio.write(tmp_path / "awe" / "c.wav", audio.resample(wave, 48_000, RATE), RATE)
     clips = FolderClips(tmp_path, EMOTIONS)
+    assert clips.remarks() == []  # nothing was read yet
     mono, stereo, low = (clips.wave(index, PREPARE) for index in range(3))
+    assert clips.remarks() == [
+        f"clips of different sample rates (1 of {RATE} Hz, 2 of 48000 Hz): distances may tell the rates apart"
+    ]
     assert mono.dtype == np.float32 and np.abs(mono).max() == pytest.approx(10 ** (-3 / 20), abs=2e-4)
     np.testing.assert_allclose(stereo, mono, atol=2e-4)
     np.testing.assert_allclose(low[: len(mono)], mono[: len(low)], atol=0.02)
@@ -105,6 +131,20 @@ def test_labels_follow_the_asked_vocabulary(manifest: Path) -> None:
         RealClips(manifest, ["test"], Vocabulary("others", ("Fear", "Anger")), PREPARE)
     with pytest.raises(VocalgenError, match="no clips in split 'dev'"):
         RealClips(manifest, ["dev"], EMOTIONS, PREPARE)
+
+
+def test_clips_without_labels_are_left_out(tmp_path: Path) -> None:
+    unknown, nothing = (float("nan"),) * 3, (0.0,) * 3
+    rows = [("train", (0.2, 0.9, 0.9)), ("train", unknown), ("train", nothing), ("test", unknown)]
+    clips = []
+    for place, (split, intensities) in enumerate(rows):
+        file = write(tmp_path, "audio", f"{place}.wav", seed=place)
+        clips.append(Clip(file.stem, file, split, "", 0.3, (), intensities))
+    Manifest(EMOTIONS, tuple(clips)).save(tmp_path / "manifest.csv")
+    real = RealClips(tmp_path / "manifest.csv", ["train", "test"], EMOTIONS, PREPARE)
+    assert (real.ids, real.labels.tolist(), real.speakers) == (["0"], [1], ["clip 0"])
+    with pytest.raises(VocalgenError, match="none of the 1 clips in test is labelled"):
+        RealClips(tmp_path / "manifest.csv", ["test"], EMOTIONS, PREPARE)
 
 
 def test_chosen_changed_and_made_clips(manifest: Path) -> None:
