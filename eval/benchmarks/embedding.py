@@ -2,14 +2,16 @@
 
     python eval/benchmarks/embedding.py [--encoder emogator-classifier-24k] [--clips 1000] [--repeats 3] [--threads 2]
 
-Prints the median and range over the repeats.
+Prints the processor, the median and range over the repeats, and clips per second.
 """
 
 from __future__ import annotations
 
 import argparse
+import platform
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -53,7 +55,19 @@ def run(name: str, clips: int, repeats: int, device: str) -> None:
         times.append(time.perf_counter() - start)
     middle = statistics.median(times)
     print(f"{encoder.name}: {clips} clips of {SECONDS:g} s, {repeats} repeats, {torch.get_num_threads()} threads")
+    print(hardware(torch.device(device)))
     print(f"{middle:.1f} s ({min(times):.1f} to {max(times):.1f}), {clips / middle:.0f} clips a second")
+
+
+def hardware(device: torch.device) -> str:
+    """What the clips were embedded on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = models[0] if models else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 if __name__ == "__main__":
