@@ -91,6 +91,12 @@ def test_unknown_split_is_named(cache: WaveCache) -> None:
         cache.select("dev")
 
 
+def test_prepare_wave_leaves_the_ends_where_nothing_is_to_be_cut() -> None:
+    wave = np.concatenate([np.zeros(500), np.ones(1000), np.zeros(700)]).astype(np.float32) / 4
+    prepared = prepare_wave(wave, CacheConfig(top_db=np.inf))
+    np.testing.assert_allclose(prepared, wave * (4 * 10 ** (-3 / 20)), rtol=1e-6)
+
+
 def test_prepare_wave_trims_and_normalises() -> None:
     wave = np.concatenate([np.zeros(12_000, np.float32), 0.2 * burst(0, 0.5), np.zeros(12_000, np.float32)])
     prepared = prepare_wave(wave, CacheConfig())

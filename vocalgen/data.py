@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -33,7 +34,7 @@ class CacheConfig:
     Args:
         sample_rate: Hz.
         peak_db: peak level after normalisation, dB full scale (the official baselines use -3).
-        top_db: leading and trailing audio this far below the clip's loudest frame is cut.
+        top_db: leading and trailing audio this far below the clip's loudest frame is cut; infinity leaves the ends.
         margin: seconds kept around what is left.
     """
 
@@ -162,8 +163,9 @@ def _prepare(clip: Clip, config: CacheConfig) -> np.ndarray | str:
 
 
 def prepare_wave(wave: np.ndarray, config: CacheConfig) -> np.ndarray:
-    """Peak-normalise and trim (samples,) float32 as training data is; the same for real and generated clips."""
-    wave = audio.trim_silence(wave, config.sample_rate, top_db=config.top_db, margin=config.margin)
+    """Trim, fade and peak-normalise (samples,) float32 as training data is; the same for real and generated clips."""
+    if math.isfinite(config.top_db):
+        wave = audio.trim_silence(wave, config.sample_rate, top_db=config.top_db, margin=config.margin)
     return audio.peak_normalise(wave, config.peak_db)
 
 

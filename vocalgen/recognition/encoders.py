@@ -53,8 +53,7 @@ class OfficialEncoder:
     """Emo18 with an LSTM, which the official Fréchet distances are taken with (see `models.emo18`).
 
     Clips are not trimmed before the official framing, which counts silence behind a clip. Channels are averaged, as
-    everywhere here (the official code puts them one behind the other), and the ends are faded over 5 ms by
-    `data.prepare_wave` (there, they are not).
+    everywhere here (the official code puts them one behind the other).
 
     Args:
         network: the official weights, or our own.
