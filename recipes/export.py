@@ -8,6 +8,8 @@ A generator for `vocalgen sample --checkpoint DIR`:
     python recipes/export.py stylegan2 --generator runs/emogator-stylegan2/export \
         --vocoder checkpoints/emogator-diffusion-24k/vocoder --out my-checkpoint psi=0.8
 
+    python recipes/export.py msggan runs/emogator-msggan/*/export --out my-checkpoint
+
 A recogniser of any kind for `vocalgen evaluate --encoder DIR`:
 
     python recipes/export.py classifier runs/emogator-classifier/export --out my-classifier
@@ -31,12 +33,13 @@ from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.config import build
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part, load_vocoder
-from vocalgen.generation.pipeline import StyleGAN2Pipeline, VocalBurstPipeline
+from vocalgen.generation.pipeline import MSGGANPipeline, StyleGAN2Pipeline, VocalBurstPipeline
 from vocalgen.generation.settings import Sampling, Settings, Truncation
 from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.emo18 import Emo18
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.msggan import joined
 from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
@@ -66,13 +69,28 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
 
 def make_stylegan2(options: argparse.Namespace) -> StyleGAN2Pipeline:
     """Generator and vocoder as one pipeline."""
-    folder, wanted = Path(options.generator), "StyleGAN2Generator"
+    generator = _generator(Path(options.generator), "StyleGAN2Generator")
+    autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else None
+    return StyleGAN2Pipeline(
+        generator, _vocoder(options, generator), autoencoder, defaults(Truncation, options.sampling)
+    )
+
+
+def make_msggan(options: argparse.Namespace) -> MSGGANPipeline:
+    """The generators of all emotions and a vocoder as one pipeline."""
+    generator = joined([_generator(Path(folder), "MSGGANGenerator") for folder in options.generators])
+    return MSGGANPipeline(generator, _vocoder(options, generator))
+
+
+def _generator(folder: Path, wanted: str) -> Any:
     found = read_json(folder / "config.json").get("_class_name")
     if found != wanted:  # a discriminator, say
-        raise VocalgenError(f"--generator {folder} holds a {found}, not a {wanted}; give the `export` folder of a run")
-    generator = load_part(folder, wanted)
-    vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(generator.front_end.to_dict())
-    return StyleGAN2Pipeline(generator, vocoder, defaults(Truncation, options.sampling))
+        raise VocalgenError(f"{folder} holds a {found}, not a {wanted}; give the `export` folder of a run")
+    return load_part(folder, wanted)
+
+
+def _vocoder(options: argparse.Namespace, generator: Any) -> Any:
+    return load_vocoder(options.vocoder) if options.vocoder else GriffinLim(generator.front_end.to_dict())
 
 
 def defaults(kind: type[Settings], items: Sequence[str]) -> dict[str, Any]:
@@ -135,21 +153,26 @@ def save(model: Any, out: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kinds = parser.add_subparsers(required=True, metavar="pipeline | stylegan2 | classifier")
+    kinds = parser.add_subparsers(required=True, metavar="pipeline | stylegan2 | msggan | classifier")
     pipeline = kinds.add_parser("pipeline", help="join a transformer, an autoencoder and a vocoder")
     pipeline.add_argument("--transformer", required=True)
     pipeline.add_argument("--autoencoder", help="leave out for a transformer on log-mel frames")
     pipeline.set_defaults(make=make_pipeline)
     stylegan2 = kinds.add_parser("stylegan2", help="join a StyleGAN2 generator and a vocoder")
     stylegan2.add_argument("--generator", required=True)
+    stylegan2.add_argument("--autoencoder", help="leave out for a generator of log-mels")
     stylegan2.set_defaults(make=make_stylegan2)
-    for kind, example in ((pipeline, "steps=16"), (stylegan2, "psi=0.8")):
+    msggan = kinds.add_parser("msggan", help="join MSG-GAN generators, each of one emotion, and a vocoder")
+    msggan.add_argument("generators", nargs="+", help="exported folders")
+    msggan.set_defaults(make=make_msggan)
+    for kind in (pipeline, stylegan2, msggan):
         kind.add_argument("--vocoder", help="leave out for Griffin-Lim")
+    for kind, example in ((pipeline, "steps=16"), (stylegan2, "psi=0.8")):
         kind.add_argument("sampling", nargs="*", metavar="key=value", help=f"default settings, e.g. {example}")
     classifier = kinds.add_parser("classifier", help="a trained recogniser, or the mean of several of one run")
     classifier.add_argument("classifier", nargs="+", help="exported folders; the weights of several are averaged")
     classifier.set_defaults(make=make_classifier)
-    for kind in (pipeline, stylegan2, classifier):
+    for kind in (pipeline, stylegan2, msggan, classifier):
         kind.add_argument("--out", required=True, type=Path)
         add_debug(kind)
     return parser

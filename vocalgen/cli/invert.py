@@ -32,13 +32,13 @@ def invert(
     Example: vocalgen invert laugh.wav --emotion amusement --checkpoint my-gan
     """
     from vocalgen.generation.checkpoint import family_of, read_vocabulary
-    from vocalgen.generation.settings import require_seeds
+    from vocalgen.generation.settings import Truncation, require_seeds
 
     if steps < 1:
         raise VocalgenError(f"--steps must be at least 1, got {steps}")
     require_seeds(seed)
     folder = outputs.find_folder(checkpoint)
-    if family_of(folder).network != "generator":
+    if family_of(folder).settings is not Truncation:
         raise VocalgenError(f"{checkpoint} is no StyleGAN2 checkpoint; only these have a space to search")
     condition = parse_condition(emotion, read_vocabulary(folder))
     for note in condition.notes:

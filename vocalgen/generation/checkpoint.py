@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.settings import Sampling, Settings, Truncation, settings
+from vocalgen.generation.settings import Plain, Sampling, Settings, Truncation, settings
 from vocalgen.shipped import file_sha256, shipped_models, weight_files
 
 DEFAULT_MODEL = "emogator-diffusion-24k"
@@ -21,18 +21,19 @@ class Family(NamedTuple):
 
     Args:
         network: the component that knows the emotions.
-        parts: all components.
+        parts: all components; an autoencoder may be absent.
         settings: what it can be asked for.
     """
 
     network: str
     parts: tuple[str, ...]
-    settings: type[Sampling] | type[Truncation]
+    settings: type[Settings]
 
 
 FAMILIES = {
     "VocalBurstPipeline": Family("transformer", ("transformer", "autoencoder", "vocoder"), Sampling),
-    "StyleGAN2Pipeline": Family("generator", ("generator", "vocoder"), Truncation),
+    "StyleGAN2Pipeline": Family("generator", ("generator", "autoencoder", "vocoder"), Truncation),
+    "MSGGANPipeline": Family("generator", ("generator", "vocoder"), Plain),
 }
 """By the class that model_index.json names."""
 

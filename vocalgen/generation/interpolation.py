@@ -41,7 +41,7 @@ def interpolate(
         raise VocalgenError(f"an interpolation needs two clips at least, got {steps}")
     for place in (start, end):
         require_seeds(place.seed)
-    intensities = torch.tensor([start.condition.intensities, end.condition.intensities])
+    intensities = torch.tensor([synthesis.condition(place.condition).intensities for place in (start, end)])
     chosen = settings or synthesis.settings()
     clips = []
     for shares in torch.linspace(0, 1, steps).split(synthesis.tile):

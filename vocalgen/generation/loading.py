@@ -16,11 +16,13 @@ from torch import nn
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import family_of, read_defaults
 from vocalgen.generation.diffusion import DiffusionSynthesiser
+from vocalgen.generation.msggan import MSGGANSynthesiser
 from vocalgen.generation.stylegan2 import StyleGAN2Synthesiser
 from vocalgen.generation.synthesis import Synthesiser
 from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.msggan import MSGGANGenerator
 from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
@@ -39,14 +41,19 @@ BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "MelAutoencoder": MelAutoencoder.from_config,
     "MelFrames": MelFrames.from_config,
     "StyleGAN2Generator": StyleGAN2Generator.from_config,
+    "MSGGANGenerator": MSGGANGenerator.from_config,
     "GriffinLim": GriffinLim.from_config,
     "SourceFilterVocoder": SourceFilterVocoder.from_config,
     "SpeechT5HifiGan": _hifigan,
 }
 """Parts a checkpoint may consist of, made from their config.json."""
 
-SYNTHESISERS: dict[str, type[Synthesiser]] = {"transformer": DiffusionSynthesiser, "generator": StyleGAN2Synthesiser}
-"""By the network of their family."""
+SYNTHESISERS: dict[str, type[Synthesiser]] = {
+    "VocalBurstPipeline": DiffusionSynthesiser,
+    "StyleGAN2Pipeline": StyleGAN2Synthesiser,
+    "MSGGANPipeline": MSGGANSynthesiser,
+}
+"""By the class that model_index.json names."""
 
 VOCODERS = ("SourceFilterVocoder", "SpeechT5HifiGan", "GriffinLim")
 """Those of them that turn log-mels into waves."""
@@ -60,13 +67,16 @@ def load_synthesiser(folder: Path) -> Synthesiser:
     """
     family = family_of(folder)
     index = read_json(folder / "model_index.json")
-    parts = {}
+    parts: dict[str, Any] = {}
     for name in family.parts:
         kind = (index.get(name) or [None, None])[-1]
+        if kind is None and name == "autoencoder" and family.network == "generator":  # it makes log-mels itself
+            parts[name] = None
+            continue
         if kind not in BUILDERS:
             raise VocalgenError(f"{folder}: model_index.json says {name} is {kind}; not a vocalgen checkpoint")
         parts[name] = load_part(folder / name, kind)
-    synthesiser = SYNTHESISERS[family.network](read_defaults(folder), **parts)
+    synthesiser = SYNTHESISERS[index["_class_name"]](read_defaults(folder), **parts)
     synthesiser.folder = folder
     return synthesiser
 

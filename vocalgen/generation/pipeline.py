@@ -12,11 +12,14 @@ from transformers import SpeechT5HifiGan
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.checkpoint import DEFAULT_MODEL, resolve_checkpoint
 from vocalgen.generation.diffusion import DiffusionSynthesis, require_one_front_end
+from vocalgen.generation.gan import require_front_end
+from vocalgen.generation.msggan import MSGGANSynthesis
 from vocalgen.generation.settings import Sampling, Truncation
-from vocalgen.generation.stylegan2 import StyleGAN2Synthesis, require_front_end
+from vocalgen.generation.stylegan2 import StyleGAN2Synthesis, require_autoencoder
 from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
+from vocalgen.models.msggan import MSGGANGenerator
 from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
@@ -24,6 +27,7 @@ from vocalgen.weights import read_json, require_weights
 
 __all__ = [
     "DEFAULT_MODEL",
+    "MSGGANPipeline",
     "Sampling",
     "StyleGAN2Pipeline",
     "Truncation",
@@ -67,7 +71,8 @@ class BurstPipeline(DiffusionPipeline, Synthesis):
         if not isinstance(pipeline, cls):
             raise VocalgenError(f"{chosen} holds a {type(pipeline).__name__}, not a {cls.__name__}")
         for part, module in pipeline.components.items():
-            require_weights(folder / part, module)
+            if module is not None:
+                require_weights(folder / part, module)
         pipeline.folder = folder
         return pipeline if options.keys() & {"dtype", "torch_dtype"} else pipeline.to(torch.float32)
 
@@ -117,15 +122,42 @@ class StyleGAN2Pipeline(StyleGAN2Synthesis, BurstPipeline):
     Args:
         generator: the network.
         vocoder: log-mel to audio.
+        autoencoder: decodes what a generator of latents makes; None: the generator makes log-mels.
         sampling: default `Truncation` fields of this checkpoint.
+
+    Raises:
+        VocalgenError: the parts do not belong together.
+    """
+
+    _optional_components = ["autoencoder"]
+
+    def __init__(
+        self,
+        generator: StyleGAN2Generator,
+        vocoder: AnyVocoder,
+        autoencoder: MelAutoencoder | None = None,
+        sampling: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        require_front_end(generator, vocoder)
+        require_autoencoder(generator, autoencoder)
+        self.register_modules(generator=generator, vocoder=vocoder, autoencoder=autoencoder)
+        self._carry(sampling)
+
+
+class MSGGANPipeline(MSGGANSynthesis, BurstPipeline):
+    """Emotion -> its own MSG-GAN network -> log-mel -> vocoder -> audio.
+
+    Args:
+        generator: the networks.
+        vocoder: log-mel to audio.
+        sampling: nothing can be chosen.
 
     Raises:
         VocalgenError: the two were trained on different mel front ends.
     """
 
-    def __init__(
-        self, generator: StyleGAN2Generator, vocoder: AnyVocoder, sampling: dict[str, Any] | None = None
-    ) -> None:
+    def __init__(self, generator: MSGGANGenerator, vocoder: AnyVocoder, sampling: dict[str, Any] | None = None) -> None:
         super().__init__()
         require_front_end(generator, vocoder)
         self.register_modules(generator=generator, vocoder=vocoder)
@@ -135,5 +167,6 @@ class StyleGAN2Pipeline(StyleGAN2Synthesis, BurstPipeline):
 PIPELINES: dict[str, type[BurstPipeline]] = {
     "VocalBurstPipeline": VocalBurstPipeline,
     "StyleGAN2Pipeline": StyleGAN2Pipeline,
+    "MSGGANPipeline": MSGGANPipeline,
 }
 """By the class that model_index.json names."""

@@ -79,7 +79,16 @@ class Truncation:
         return asdict(self)
 
 
-Settings = Sampling | Truncation
+@dataclass(frozen=True)
+class Plain:
+    """Settings of MSG-GAN: there are none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+Settings = Sampling | Truncation | Plain
 
 
 def settings(kind: type[Settings], defaults: dict[str, Any], **changes: Any) -> Settings:
@@ -91,7 +100,7 @@ def settings(kind: type[Settings], defaults: dict[str, Any], **changes: Any) -> 
     chosen = {**defaults, **{name: value for name, value in changes.items() if value is not None}}
     unknown = sorted(set(chosen) - set(kind.__dataclass_fields__))
     if unknown:
-        known = ", ".join(kind.__dataclass_fields__)
+        known = ", ".join(kind.__dataclass_fields__) or "none"
         raise VocalgenError(f"this model has no setting {', '.join(unknown)}; it has {known}")
     return kind(**chosen)
 

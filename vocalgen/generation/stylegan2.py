@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
+from vocalgen.generation.gan import GANSynthesis, require_front_end
 from vocalgen.generation.settings import Truncation
-from vocalgen.generation.synthesis import Synthesis, Synthesiser
+from vocalgen.generation.synthesis import Synthesiser
+from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.stylegan2 import StyleGAN2Generator
-from vocalgen.models.vocoder import vocoder_mel
-
-if TYPE_CHECKING:
-    from vocalgen.models.vocoder import Vocoder
 
 
-class StyleGAN2Synthesis(Synthesis):
-    """Emotion -> w -> log-mel: what `StyleGAN2Pipeline` and `StyleGAN2Synthesiser` share."""
+class StyleGAN2Synthesis(GANSynthesis):
+    """Emotion -> w -> log-mel, or latent and then log-mel: `StyleGAN2Pipeline` and `StyleGAN2Synthesiser` share it."""
 
     generator: StyleGAN2Generator
+    autoencoder: MelAutoencoder | None
     kind = Truncation
-
-    @property
-    def network(self) -> StyleGAN2Generator:
-        """The generator."""
-        return self.generator
-
-    @property
-    def seconds(self) -> float:
-        """Length of all clips before they are trimmed."""
-        return int(self.generator.config.frames) / self.mel.frame_rate
-
-    def require_duration(self, duration: float | None) -> None:
-        """Raise VocalgenError if a length is asked for."""
-        if duration is not None:
-            raise VocalgenError("this model (StyleGAN2) decides itself how long a burst is; leave the duration out")
 
     def sample_mels(
         self, intensities: Tensor, seeds: Sequence[int], duration: float | None, settings: Truncation
@@ -56,34 +40,50 @@ class StyleGAN2Synthesis(Synthesis):
     def randomness(self, seeds: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
         """z (B, z_dim) and noise (B, 2, *size) for each size."""
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        z = torch.stack([torch.randn(int(self.generator.config.z_dim), generator=own) for own in generators])
+        z = self.latents(generators)
         noise = [torch.stack(maps) for maps in zip(*(self.generator.noise(own) for own in generators), strict=True)]
-        return z.to(self.generator.device), [maps.to(self.generator.device) for maps in noise]
+        return z, [maps.to(self.generator.device) for maps in noise]
 
     def styles(self, z: Tensor, intensities: Tensor, psi: float = 1.0) -> Tensor:
         """(B, z_dim) and (B, K) -> (B, styles, w_dim), drawn towards the mean of the emotion by psi."""
         dtype = self.generator.dtype
-        w = self.generator.mapping(z.to(dtype), intensities.to(dtype))[:, None].expand(-1, self.generator.styles, -1)
+        w = self.generator.mapping(z, intensities.to(dtype))[:, None].expand(-1, self.generator.styles, -1)
         return self.generator.truncate(w, intensities.to(dtype), psi)
 
     def render(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """(B, styles, w_dim) and noise -> (B, n_mels, frames) log-mels."""
-        mel = self.generator.synthesise(w, [maps.to(w.dtype) for maps in noise]).float()
-        return mel.clamp(min=self.mel.log_floor)  # half precision has no such number
+        made = self.generator.synthesise(w, [maps.to(w.dtype) for maps in noise])
+        mel = made if self.autoencoder is None else decoded(self.autoencoder, made)
+        return mel.float().clamp(min=self.mel.log_floor)  # half precision has no such number
 
 
-def require_front_end(generator: StyleGAN2Generator, vocoder: Vocoder) -> None:
-    """Raise VocalgenError, printing both, unless generator and vocoder were trained on the same log-mel."""
-    vocoder_mel(vocoder).require_equal(generator.front_end, "vocoder", "generator")
+def decoded(autoencoder: MelAutoencoder, made: Tensor) -> Tensor:
+    """Normalised latents (B, latent_dim, L) -> log-mels (B, n_mels, L * downsampling)."""
+    return autoencoder.decode(autoencoder.denormalise(made.transpose(1, 2)))
+
+
+def require_autoencoder(generator: StyleGAN2Generator, autoencoder: MelAutoencoder | None) -> None:
+    """Raise VocalgenError unless the autoencoder is one the generator was trained on, or neither has latents."""
+    config = generator.config
+    if autoencoder is None:
+        if config.latent_dim is not None:
+            raise VocalgenError("this generator makes latents; give the autoencoder it was trained on")
+        return
+    autoencoder.front_end.require_equal(generator.front_end, "autoencoder", "generator")
+    sizes = (autoencoder.latent_dim, autoencoder.downsampling)
+    if (config.latent_dim, config.downsampling) != sizes:
+        wanted = "log-mels" if config.latent_dim is None else f"latents of {config.latent_dim} channels"
+        raise VocalgenError(f"the autoencoder has {sizes[0]} channels of {sizes[1]} frames each, not {wanted}")
 
 
 class StyleGAN2Synthesiser(StyleGAN2Synthesis, Synthesiser):
-    """Generator and vocoder, see `Synthesiser`.
+    """Generator, autoencoder (or None) and vocoder, see `Synthesiser`.
 
     Raises:
-        VocalgenError: they were trained on different mel front ends.
+        VocalgenError: they do not belong together.
     """
 
     def __init__(self, defaults: dict[str, Any], **parts: Any) -> None:
-        require_front_end(**parts)
+        require_front_end(parts["generator"], parts["vocoder"])
+        require_autoencoder(parts["generator"], parts["autoencoder"])
         super().__init__(defaults, **parts)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vocalgen import audio
 from vocalgen.emotions import Condition, Vocabulary, match_vocabulary, parse_condition
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.settings import Sampling, Settings, Truncation, require_duration, require_seeds, settings
+from vocalgen.generation.settings import Settings, require_duration, require_seeds, settings
 from vocalgen.mel import MelConfig
 from vocalgen.models.vocoder import vocode
 
@@ -72,7 +72,7 @@ class Synthesis(ABC):
     vocoder: Vocoder
     folder: Path | None = None
     """Where the weights came from."""
-    kind: type[Sampling] | type[Truncation]
+    kind: type[Settings]
     """What it can be asked for."""
 
     @property
@@ -186,7 +186,7 @@ class Synthesis(ABC):
         wanted = [emotion] if isinstance(emotion, (str, Condition)) else list(emotion)
         if not wanted or num_samples < 1:
             raise VocalgenError(f"need at least one emotion and one clip of it, got {len(wanted)} and {num_samples}")
-        conditions = [self.condition(item) for item in wanted for _ in range(num_samples)]
+        conditions = [condition for item in wanted for condition in [self.condition(item)] * num_samples]
         chosen = [seed + i for _ in wanted for i in range(num_samples)] if seeds is None else list(seeds)
         mels = self.mels(conditions, chosen, duration, self.settings(**changes), exact)
         clips = [self.finish(wave, trim, normalise) for wave in self.waves(mels)]
@@ -225,6 +225,7 @@ class Synthesis(ABC):
         if len(seeds) != len(conditions):
             raise VocalgenError(f"{len(seeds)} seeds for {len(conditions)} clips; give one for each")
         self.require_duration(duration)
+        conditions = [self.condition(condition) for condition in conditions]
         for seed in seeds:
             require_seeds(seed)
         parts = []
@@ -289,6 +290,6 @@ class Synthesiser(Synthesis):
 
     def to(self, device: torch.device) -> Self:
         """Move all parts."""
-        for part in self._parts.values():
+        for part in filter(None, self._parts.values()):
             part.to(device)
         return self

@@ -20,6 +20,11 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2) * GAIN
 
 
+def unit(x: Tensor) -> Tensor:
+    """(B, C, ...) with unit mean square over C: pixel normalisation (arXiv 1710.10196, 4.2)."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
 class EqualLinear(nn.Module):
     """Linear layer whose weights are scaled when used, so that Adam moves all layers alike (arXiv 1710.10196, 4.1).
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from einops import rearrange
 from torch import Tensor, nn
 
 from vocalgen.mel import MelConfig
@@ -24,56 +23,12 @@ from vocalgen.models.equalised import (
     leaky,
     minibatch_deviation,
     pyramid,
+    unit,
     upsample,
 )
-
-Layout = Literal["image", "frames"]
+from vocalgen.models.mel_maps import Layout, MelMaps, widths_of
 
 Architecture = Literal["skip", "residual"]
-
-MEL_MEAN, MEL_STD = -6.0, 2.5
-"""Fixed affine normalisation of log-mel values, the same for every clip: levels survive."""
-
-
-class MelMaps(NamedTuple):
-    """How a log-mel becomes maps for convolutions.
-
-    Args:
-        n_mels, frames: size of the mel.
-        layout: "image": one map (bands, frames); "frames": a map (1, frames) for each band.
-        patch: neighbouring frames that become further maps of 1 / patch the length.
-    """
-
-    n_mels: int
-    frames: int
-    layout: Layout
-    patch: int
-
-    @property
-    def size(self) -> Size:
-        """Height and width of the maps.
-
-        Raises:
-            ValueError: the frames do not divide by the patch.
-        """
-        if self.patch < 1 or self.frames % self.patch:
-            raise ValueError(f"{self.frames} frames do not divide by patch {self.patch}; change either")
-        return (self.n_mels if self.layout == "image" else 1, self.frames // self.patch)
-
-    @property
-    def channels(self) -> int:
-        """Number of maps."""
-        return self.patch * (1 if self.layout == "image" else self.n_mels)
-
-    def of(self, mel: Tensor) -> Tensor:
-        """(B, n_mels, L) log-mel -> normalised maps (B, channels, *size)."""
-        x = rearrange((mel - MEL_MEAN) / MEL_STD, "b h (l p) -> b p h l", p=self.patch)
-        return x if self.layout == "image" else x.flatten(1, 2)[:, :, None]
-
-    def mel(self, maps: Tensor) -> Tensor:
-        """Inverse of `of`."""
-        x = maps if self.layout == "image" else maps[:, :, 0].unflatten(1, (self.patch, self.n_mels))
-        return rearrange(x, "b p h l -> b h (l p)") * MEL_STD + MEL_MEAN
 
 
 class Mapping(nn.Module):
@@ -87,15 +42,11 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor, intensities: Tensor) -> Tensor:
         """(B, z_dim) and (B, K) -> (B, w_dim)."""
-        x = torch.cat([_unit(z), _unit(self.embed(intensities))], dim=1)
+        x = torch.cat([unit(z), unit(self.embed(intensities))], dim=1)
         for layer in self.layers:
             x = leaky(layer(x))
         # Under autocast x is half precision; cast later, outside the network, w would not be what clips were made of.
         return x.to(z.dtype)
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
 class ModulatedConv(nn.Module):
@@ -185,6 +136,8 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         mel: the front end as `MelConfig.to_dict()`.
         emotions: names of the K conditions in order.
         frames: length of the mels.
+        latent_dim, downsampling: channels of an autoencoder's latents and mel frames for each of them, if clips are
+            made as its normalised latents; None: as log-mels.
         layout, patch: what a mel is to the convolutions, see `MelMaps`; "frames" costs a fraction of "image".
         base: height and width of the learned constant; the size of a mel must be these times powers of two.
         channels: maps of each size, from the base upwards; the last number stays for all further sizes.
@@ -202,6 +155,8 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         mel: dict[str, Any],
         emotions: tuple[str, ...],
         frames: int = 192,
+        latent_dim: int | None = None,
+        downsampling: int = 1,
         layout: Layout = "frames",
         patch: int = 4,
         base: tuple[int, int] = (1, 6),
@@ -213,7 +168,7 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         architecture: Architecture = "skip",
     ) -> None:
         super().__init__()
-        self.maps = MelMaps(MelConfig.from_dict(mel).n_mels, frames, layout, patch)
+        self.maps = _maps(mel, frames, latent_dim, downsampling, layout, patch)
         self.sizes = pyramid((base[0], base[1]), self.maps.size)
         widths = widths_of(channels, len(self.sizes))
         self.mapping = Mapping(len(emotions), z_dim, w_dim, mapping_depth)
@@ -256,7 +211,8 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
             noise: (B, 2, *size) for each size.
 
         Returns:
-            log-mels (B, n_mels, frames), not below the floor, and w (B, styles, w_dim).
+            log-mels (B, n_mels, frames), not below the floor, or latents (B, latent_dim, frames / downsampling), and
+            w (B, styles, w_dim).
         """
         w = (
             self.mapping(z, intensities)[:, None].expand(-1, self.styles, -1)
@@ -277,14 +233,15 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         return torch.where(own[..., None], first[:, None], second[:, None])
 
     def synthesise(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """(B, styles, w_dim) and (B, 2, *size) for each size -> log-mels (B, n_mels, frames)."""
+        """(B, styles, w_dim) and (B, 2, *size) for each size -> log-mels or latents as of `forward`."""
         x = self.constant.repeat(len(w), 1, 1, 1)
         image: Tensor | None = None
         for level, block in enumerate(self.blocks):
             x, image = block(x, image, w[:, 3 * level : 3 * level + 3], noise[level])
         assert image is not None
+        made = self.maps.mel(image)
         # Silence is a constant: without the clamp every trace of sound in it would give a clip away.
-        return self.maps.mel(image).clamp(min=self.front_end.log_floor)
+        return made.clamp(min=self.front_end.log_floor) if self.config.latent_dim is None else made
 
     @torch.no_grad()
     def measure_means(self, count: int = 1024, seed: int = 0) -> None:
@@ -336,7 +293,7 @@ class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
     """Discriminator with a projection of the emotions (arXiv 1802.05637).
 
     Args:
-        mel, emotions, frames, layout, patch, base, channels, kernel: as of the generator.
+        mel, emotions, frames, latent_dim, downsampling, layout, patch, base, channels, kernel: as of the generator.
         architecture: "residual" or "skip" (fig. 7).
         group: neighbours in a batch whose deviation is shown, see `minibatch_deviation`.
     """
@@ -347,6 +304,8 @@ class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
         mel: dict[str, Any],
         emotions: tuple[str, ...],
         frames: int = 192,
+        latent_dim: int | None = None,
+        downsampling: int = 1,
         layout: Layout = "frames",
         patch: int = 4,
         base: tuple[int, int] = (1, 6),
@@ -356,7 +315,7 @@ class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
         group: int = 4,
     ) -> None:
         super().__init__()
-        self.maps = MelMaps(MelConfig.from_dict(mel).n_mels, frames, layout, patch)
+        self.maps = _maps(mel, frames, latent_dim, downsampling, layout, patch)
         sizes = pyramid((base[0], base[1]), self.maps.size)
         widths = widths_of(channels, len(sizes))
         self.enter = EqualConv(self.maps.channels, widths[-1], 1, sizes[-1])
@@ -372,23 +331,22 @@ class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
         self.embed = EqualLinear(len(emotions), widths[0])
 
     def forward(self, mel: Tensor, intensities: Tensor) -> Tensor:
-        """(B, n_mels, frames) log-mels and (B, K) intensities -> (B,) scores, high for real clips."""
+        """Log-mels or latents as the generator makes them, (B, K) intensities -> (B,) scores, high for real ones."""
         image = self.maps.of(mel)
         x = leaky(self.enter(image))
         for block in self.blocks:
             x, image = block(x, image)
         x = leaky(self.last(minibatch_deviation(x, self.config.group)))
         x = leaky(self.features(x.flatten(1)))
-        projection = (x * _unit(self.embed(intensities))).sum(1) / math.sqrt(x.shape[1])
+        projection = (x * unit(self.embed(intensities))).sum(1) / math.sqrt(x.shape[1])
         return self.score(x)[:, 0] + projection
 
 
-def widths_of(channels: Sequence[int], levels: int) -> list[int]:
-    """Maps of each size from the base upwards; the last number stays.
-
-    Raises:
-        ValueError: more numbers than sizes, or none.
-    """
-    if not 0 < len(channels) <= levels:
-        raise ValueError(f"{len(channels)} channel numbers for {levels} sizes; give one to {levels}")
-    return [*channels, *[channels[-1]] * (levels - len(channels))]
+def _maps(
+    mel: dict[str, Any], frames: int, latent_dim: int | None, downsampling: int, layout: Layout, patch: int
+) -> MelMaps:
+    if latent_dim is None:
+        return MelMaps(MelConfig.from_dict(mel).n_mels, frames, layout, patch)
+    if frames % downsampling:
+        raise ValueError(f"{frames} frames do not divide by the downsampling {downsampling} of the autoencoder")
+    return MelMaps(latent_dim, frames // downsampling, layout, patch, mean=0.0, std=1.0)

@@ -15,12 +15,11 @@ from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part
 from vocalgen.generation.samplers import dpmpp_2m, guided, karras_sigmas
 from vocalgen.mel import MelConfig
-from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.denoiser import preconditioning
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.transformer import Conditioning, MelTransformer
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.latents import LatentVariants
+from vocalgen.training.latents import LatentVariants, load_codec
 from vocalgen.training.loop import LoopConfig, Objective
 from vocalgen.training.record import Previews
 
@@ -93,7 +92,7 @@ class DiffusionObjective(Objective):
         self.indices = self.cache.select(config.data.split)
         self._require_labels()
         self.preconditioning = preconditioning(**config.preconditioning.arguments())
-        self.autoencoder = self._load_autoencoder()
+        self.autoencoder = load_codec(config.autoencoder, config.mel)
         self.shape = (config.data.frames // self.autoencoder.downsampling, self.autoencoder.latent_dim)
         torch.manual_seed(config.loop.seed)
         if config.init is None:
@@ -192,17 +191,6 @@ class DiffusionObjective(Objective):
             if found[key] != value:
                 raise VocalgenError(f"init: {path} was trained with {key} {found[key]}, the configuration has {value}")
         return transformer
-
-    def _load_autoencoder(self) -> MelAutoencoder | MelFrames:
-        if self.config.autoencoder is None:
-            return MelFrames(self.config.mel.to_dict())
-        if not Path(self.config.autoencoder).is_dir():
-            raise VocalgenError(
-                f"no autoencoder in {self.config.autoencoder}; train one with recipes/train_autoencoder.py first"
-            )
-        autoencoder: MelAutoencoder = load_part(Path(self.config.autoencoder), "MelAutoencoder")
-        autoencoder.front_end.require_equal(self.config.mel, self.config.autoencoder, "the configuration")
-        return autoencoder
 
     def _require_labels(self) -> None:
         unlabelled = np.isnan(self.cache.intensities[self.indices]).any(axis=1)

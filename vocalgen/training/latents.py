@@ -14,18 +14,35 @@ from torch.utils.data import DataLoader, Dataset
 
 from vocalgen.atomic import atomic_path, locked
 from vocalgen.data import WaveCache, WaveWindows, collate, step_seed
-from vocalgen.mel import LogMel
+from vocalgen.errors import VocalgenError
+from vocalgen.generation.loading import load_part
+from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 
 Codec = MelAutoencoder | MelFrames
 """What turns log-mels into the sequences that diffusion works on."""
 
 
+def load_codec(folder: str | None, mel: MelConfig) -> Codec:
+    """A trained autoencoder of this front end; None: log-mel frames as they are.
+
+    Raises:
+        VocalgenError: there is none, or it is damaged or of another front end.
+    """
+    if folder is None:
+        return MelFrames(mel.to_dict())
+    if not Path(folder).is_dir():
+        raise VocalgenError(f"no autoencoder in {folder}; train one with recipes/train_autoencoder.py first")
+    autoencoder: MelAutoencoder = load_part(Path(folder), "MelAutoencoder")
+    autoencoder.front_end.require_equal(mel, folder, "the configuration")
+    return autoencoder
+
+
 class LatentVariants(Dataset[dict[str, Any]]):
     """Normalised latents keyed by (clip index, seed): the seed picks one of the encoded variants.
 
     Built on first use in `folder` from `windows` (which draw gain and shift), rebuilt when the autoencoder, the
-    windows or the clips change.
+    windows or the clips change. `intensities` (clips, K) replaces those of the cache.
     """
 
     def __init__(
@@ -37,8 +54,10 @@ class LatentVariants(Dataset[dict[str, Any]]):
         autoencoder: Codec,
         variants: int,
         device: torch.device,
+        intensities: np.ndarray | None = None,
     ) -> None:
-        self.cache, self.variants = cache, variants
+        self.variants = variants
+        self.intensities = cache.intensities if intensities is None else intensities
         key = _key(cache, indices, windows, autoencoder, variants)
         if _key_of(folder) != key:
             with locked(folder):  # of several processes one encodes, the others wait
@@ -54,7 +73,7 @@ class LatentVariants(Dataset[dict[str, Any]]):
         variant, place = seed % self.variants, self.position[index]
         return {
             "x": torch.from_numpy(self.latents[variant, place].astype(np.float32)),
-            "intensities": torch.from_numpy(self.cache.intensities[index]),
+            "intensities": torch.from_numpy(self.intensities[index]),
             "seconds": float(self.seconds[variant, place]),
             "index": index,
         }

@@ -20,7 +20,8 @@ logger = logging.getLogger(__name__)
 class ClipMels(Dataset[dict[str, Any]]):
     """Log-mels of cached clips, kept in memory at half precision, stretched and placed at random.
 
-    Keyed by (clip index, seed) like `WaveWindows`. A clip longer than the window is cropped.
+    Keyed by (clip index, seed) like `WaveWindows`. A clip longer than the window is cropped. `intensities` (clips, K)
+    replaces those of the cache.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class ClipMels(Dataset[dict[str, Any]]):
         config: DataConfig,
         mel: MelConfig,
         stretch: tuple[float, float] = (1.0, 1.0),
+        intensities: np.ndarray | None = None,
     ) -> None:
         self.cache, self.indices, self.config, self.mel, self.stretch = cache, indices, config, mel, stretch
+        self.intensities = cache.intensities if intensities is None else intensities
 
     @cached_property
     def mels(self) -> dict[int, np.ndarray]:
@@ -63,7 +66,7 @@ class ClipMels(Dataset[dict[str, Any]]):
         return {
             "mel": torch.from_numpy(window.T),
             "frames": offset + len(mel),
-            "intensities": torch.from_numpy(self.cache.intensities[index]),
+            "intensities": torch.from_numpy(self.intensities[index]),
             "index": index,
         }
 

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vocalgen.data import WaveWindows
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.synthesis import sounding
-from vocalgen.mel import MelConfig
-from vocalgen.metrics.frechet import Statistics, frechet_distance
-from vocalgen.models.griffin_lim import griffin_lim
-from vocalgen.models.stylegan2 import Architecture, Layout, StyleGAN2Discriminator, StyleGAN2Generator
-from vocalgen.recognition.scorer import Scorer
+from vocalgen.generation.stylegan2 import decoded
+from vocalgen.models.autoencoder import MelFrames
+from vocalgen.models.mel_maps import Layout
+from vocalgen.models.stylegan2 import Architecture, StyleGAN2Discriminator, StyleGAN2Generator
+from vocalgen.training.adversarial import AdversarialConfig, AdversarialObjective, variety
 from vocalgen.training.augment import MelAugmentation
-from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig, Objective
-from vocalgen.training.mels import ClipMels
-from vocalgen.training.record import Previews
-
-logger = logging.getLogger(__name__)
+from vocalgen.training.latents import LatentVariants, load_codec
 
 PATH_DECAY = 0.01
 """Share of the newest batch in the running mean of path lengths (StyleGAN2, appendix B)."""
-
-SHOWN, SEEDS = 8, 4
-"""Emotions (rows) and seeds (columns) of the snapshot grid."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ class AdaptiveAugmentation:
 
 
 @dataclass(frozen=True)
-class GANConfig:
+class StyleGAN2Config(AdversarialConfig):
     """Configuration of `recipes/train_gan.py` for `kind: stylegan2`, the default.
 
     Args:
@@ -97,14 +86,12 @@ class GANConfig:
         r1_interval: steps between them; they weigh that much more.
         path_length_weight, path_length_interval: of the path-length regulariser (StyleGAN2, section 3.2).
         style_mixing: share of clips made from two latents.
-        scorer: exported classifier for the Fréchet distance of previews; None: no distance.
-        fid_clips: clips of it.
+        autoencoder: folder of a trained autoencoder, whose latents are then what both networks work on; null: log-mels.
+        latents: folder for the encoded corpus.
+        variants: encoded random gains and shifts of every clip.
     """
 
-    data: DataConfig
-    loop: LoopConfig
     kind: Literal["stylegan2"] = "stylegan2"
-    mel: MelConfig = field(default_factory=MelConfig)
     model: GeneratorModel = field(default_factory=GeneratorModel)
     discriminator: DiscriminatorModel = field(default_factory=DiscriminatorModel)
     augmentation: AdaptiveAugmentation = field(default_factory=AdaptiveAugmentation)
@@ -117,12 +104,13 @@ class GANConfig:
     path_length_weight: float = 2.0
     path_length_interval: int = 4
     style_mixing: float = 0.9
-    scorer: str | None = "checkpoints/emogator-classifier-24k"
-    fid_clips: int = 300
-    validation_split: str = "validation"
+    autoencoder: str | None = None
+    latents: str = "data/latents"
+    variants: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("r1_interval", "path_length_interval", "fid_clips"):
+        super().__post_init__()
+        for name in ("r1_interval", "path_length_interval"):
             if getattr(self, name) < 1:
                 raise VocalgenError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("r1_gamma", "r2_gamma", "path_length_weight"):
@@ -130,85 +118,65 @@ class GANConfig:
                 raise VocalgenError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0 <= self.style_mixing <= 1:
             raise VocalgenError(f"style_mixing is {self.style_mixing}; it must be in [0, 1]")
+        if self.autoencoder is not None and self.augmentation.target < 1:
+            raise VocalgenError("augmentation changes log-mels, not latents; set augmentation.target=1")
 
 
-class GANObjective(Objective):
+class StyleGAN2Objective(AdversarialObjective[StyleGAN2Config]):
     """Trains `StyleGAN2Generator` against `StyleGAN2Discriminator`."""
 
-    averaged = ("generator",)
-
-    def __init__(self, config: GANConfig) -> None:
-        self.config = config
-        self.cache = config.data.open(config.mel)
-        self.indices = self.cache.select(config.data.split)
-        self._require_labels()
-        self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel)
-        self.floor = config.mel.log_floor
-        self._require_groups(1)
-        if config.scorer is not None:
-            self._require_scorer(config.scorer)
-        common = {"mel": config.mel.to_dict(), "emotions": self.cache.emotions.emotions, "frames": config.data.frames}
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__(config, config.discriminator.group)
+        common = {"mel": config.mel.to_dict(), "emotions": self.emotions.emotions, "frames": config.data.frames}
+        self.codec = load_codec(config.autoencoder, config.mel)
+        if config.autoencoder is not None:
+            common |= {"latent_dim": self.codec.latent_dim, "downsampling": self.codec.downsampling}
         shared = {key: getattr(config.model, key) for key in ("layout", "patch", "base", "kernel")}
         torch.manual_seed(config.loop.seed)
         generator = StyleGAN2Generator(**common, **asdict(config.model))
         discriminator = StyleGAN2Discriminator(**common, **shared, **asdict(config.discriminator))
         self.networks = {"generator": generator, "discriminator": discriminator}
-        rates = {"generator": config.learning_rate, "discriminator": config.discriminator_learning_rate}
-        self.optimizers = {
-            name: torch.optim.Adam(network.parameters(), rates[name], betas=(0.0, 0.99))
-            for name, network in self.networks.items()
-        }
+        self.optimizers = self.adam(config.learning_rate, config.discriminator_learning_rate)
         self.state = {"augmentation": torch.zeros(()), "path_length": torch.zeros(())}
 
     def training_data(self) -> Dataset[dict[str, Any]]:
         """See `Objective.training_data`."""
-        self._require_groups(self.accelerator.num_processes)
-        return self.dataset
-
-    def _require_groups(self, processes: int) -> None:
-        """Groups of the minibatch deviation must be whole, or real clips would be grouped with generated ones."""
-        group, count = self.config.discriminator.group, self.config.loop.batch_size
-        if group < 1 or count % (group * processes):
-            times = f" times {processes} processes" if processes > 1 else ""
-            raise VocalgenError(f"loop.batch_size {count} must divide by discriminator.group {group}{times}")
-
-    def _require_scorer(self, folder: str) -> None:
-        """Find now what would stop the run at its first preview."""
-        self.scorer.mel.require_equal(self.config.mel, f"scorer {folder}", "the configuration")
-        validation = len(self.cache.select(self.config.validation_split))
-        if min(validation, self.config.fid_clips) <= self.scorer.dim:
-            raise VocalgenError(
-                f"a Fréchet distance in the {self.scorer.dim} dimensions of scorer {folder} needs more clips: "
-                f"fid_clips is {self.config.fid_clips}, the split {self.config.validation_split} has {validation}; "
-                f"`scorer: null` leaves it out"
-            )
-
-    def _require_labels(self) -> None:
-        unlabelled = np.isnan(self.cache.intensities[self.indices]).any(axis=1)
-        if unlabelled.any():
-            first = self.cache.ids[self.indices[np.flatnonzero(unlabelled)[0]]]
-            raise VocalgenError(
-                f"{int(unlabelled.sum())} training clips lack intensities, first {first}; fill them in the manifest"
-            )
+        mels, data = super().training_data(), self.config.data
+        if self.config.autoencoder is None:
+            return mels
+        windows = WaveWindows(
+            self.cache, data.frames * self.config.mel.hop_length, "start", data.gain_db, data.max_shift
+        )
+        return LatentVariants(
+            Path(self.config.latents),
+            self.cache,
+            self.indices,
+            windows,
+            self.codec,
+            self.config.variants,
+            self.accelerator.device,
+            self.labels,
+        )
 
     def forward_once(self) -> None:
         """One clip through the generator, for counting."""
         z, noise = self._latents(1, torch.Generator().manual_seed(0))
-        self.networks["generator"](z, torch.ones(1, len(self.cache.emotions)), noise)
+        self.networks["generator"](z, torch.ones(1, len(self.emotions)), noise)
 
     def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step on {mel (B, n_mels, L), intensities (B, K)}: the discriminator first, then the generator."""
+        """One step on {mel (B, n_mels, L) or x (B, L, latent_dim), intensities (B, K)}: the discriminator first."""
         config, intensities = self.config, batch["intensities"]
+        clips = batch["mel"] if "mel" in batch else batch["x"].transpose(1, 2)
         z, noise = self._latents(len(intensities), generator)
         made, w = self.networks["generator"](z, intensities, noise)
         share = float(self.state["augmentation"])
         change = config.augmentation.changes
-        real = change(batch["mel"], share, self.floor, generator)
+        real = change(clips, share, self.floor, generator)
         fake = change(made, share, self.floor, generator)
         logs = self._judge(real, fake.detach(), intensities, step)
         score, true = self._convince(real, fake, intensities)
         loss = F.softplus(true - score).mean()
-        logs |= {"generator": loss, "variety": variety(made) / variety(batch["mel"])}
+        logs |= {"generator": loss, "variety": variety(made) / variety(clips)}
         if config.path_length_weight and step % config.path_length_interval == 0:
             length, penalty = self._path_length(made, w, generator)
             loss = loss + config.path_length_weight * config.path_length_interval * penalty
@@ -279,83 +247,17 @@ class GANObjective(Objective):
         z[:, 0, -1] = torch.where(chance < self.config.style_mixing, place, 1.0)
         return z, [torch.randn(count, 2, *size, generator=generator, device=device) for size in network.sizes]
 
-    def alarms(self, means: dict[str, float]) -> list[str]:
-        """What looks like a collapse."""
-        found = []
-        if means["variety"] < 0.05:
-            found.append(
-                f"the generated clips hardly differ (their deviation is {means['variety']:.1%} of that of real ones): "
-                f"the generator has collapsed; go back to an earlier save, raise r1_gamma or lower the learning rates"
-            )
-        if means["discriminator"] < 0.01:
-            found.append(
-                f"the discriminator's loss is {means['discriminator']:.2g}: it no longer errs, and the generator "
-                f"learns nothing from it; raise r1_gamma or lower discriminator_learning_rate"
-            )
-        return found
-
-    @torch.no_grad()
-    def preview(self, step: int) -> Previews:
-        """A grid of emotions by seeds, a clip of each, and the Fréchet distance of the averaged generator."""
-        chosen = np.linspace(0, len(self.cache.emotions) - 1, min(SHOWN, len(self.cache.emotions))).astype(int)
-        mels = self.make(np.repeat(chosen, SEEDS), seed=0)
-        grid = torch.cat([torch.cat(list(row), dim=1) for row in reversed(mels.split(SEEDS))])
-        names = [self.cache.emotions.emotions[index] for index in chosen]
-        sounds = dict(zip(names, griffin_lim(mels[::SEEDS], self.config.mel), strict=True))
-        return Previews({"grid": grid}, sounds, self.config.mel.sample_rate, self._distance())
-
-    @torch.no_grad()
-    def make(self, emotions: np.ndarray, seed: int) -> Tensor:
-        """Log-mels (n, n_mels, L) of the averaged generator for (n,) emotions."""
-        average = self.average("generator")
-        device = next(average.parameters()).device
-        generator = torch.Generator().manual_seed(seed)
-        intensities = F.one_hot(torch.as_tensor(emotions), len(self.cache.emotions)).float()
-        parts = []
-        for part in intensities.split(32):
-            z = torch.randn(len(part), average.config.z_dim, generator=generator)
-            noise = [torch.randn(len(part), 2, *size, generator=generator).to(device) for size in average.sizes]
-            parts.append(average(z.to(device), part.to(device), noise)[0].float().cpu())
-        return torch.cat(parts)
-
-    def _distance(self) -> dict[str, float]:
-        """Fréchet distance of `fid_clips` clips to the validation split; accuracy if the scorer knows the emotions."""
-        if self.config.scorer is None:
-            return {}
-        emotions = np.arange(self.config.fid_clips) % len(self.cache.emotions)
-        scores = self.scorer.score_mels([sounding(mel) for mel in self.make(emotions, seed=1)])
-        distance = frechet_distance(Statistics.of(scores.embeddings), self.reference)
-        figures = {"frechet": distance}
-        if self.scorer.emotions.emotions == self.cache.emotions.emotions:
-            figures["accuracy"] = float(scores.hits(emotions).mean())
-        return figures
-
-    @cached_property
-    def scorer(self) -> Scorer:
-        """The classifier whose embedding distances are taken in."""
-        assert self.config.scorer is not None
-        return Scorer.load(self.config.scorer)
-
-    @cached_property
-    def reference(self) -> Statistics:
-        """Embeddings of the validation split."""
-        mels = ClipMels(
-            self.cache, self.cache.select(self.config.validation_split), self.config.data, self.config.mel
-        ).mels
-        return Statistics.of(
-            self.scorer.score_mels([sounding(torch.from_numpy(mel.T).float()) for mel in mels.values()]).embeddings
-        )
+    def sample(self, average: Any, intensities: Tensor, generator: torch.Generator) -> Tensor:
+        """See `AdversarialObjective.sample`."""
+        z = torch.randn(len(intensities), average.config.z_dim, generator=generator)
+        noise = [torch.randn(len(z), 2, *size, generator=generator).to(intensities) for size in average.sizes]
+        made: Tensor = average(z.to(intensities), intensities, noise)[0]
+        if isinstance(self.codec, MelFrames):
+            return made
+        return decoded(self.codec.to(made.device), made).clamp(min=self.floor)
 
     def export(self, folder: Path) -> None:
         """Save the averaged generator with the mean w of each emotion."""
         average = copy.deepcopy(self.average("generator"))  # the means are no part of the training state
         average.measure_means()
         average.save_pretrained(folder)
-
-    def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
-        return [self.cache.ids[int(index)] for index in batch["index"]]
-
-
-def variety(mels: Tensor) -> Tensor:
-    """Mean over bands and frames of the deviation within a batch (B, n_mels, L)."""
-    return mels.detach().float().std(0).mean()
