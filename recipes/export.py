@@ -36,7 +36,7 @@ from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.generation.pipeline import MSGGANPipeline, StyleGAN2Pipeline, VocalBurstPipeline
 from vocalgen.generation.settings import Sampling, Settings, Truncation
 from vocalgen.models.autoencoder import MelFrames
-from vocalgen.models.classifier import MelClassifier
+from vocalgen.models.classifier import Recogniser
 from vocalgen.models.emo18 import Emo18
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import joined
@@ -104,7 +104,7 @@ def defaults(kind: type[Settings], items: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def make_classifier(options: argparse.Namespace) -> MelClassifier | Emo18:
+def make_classifier(options: argparse.Namespace) -> Recogniser | Emo18:
     """The trained recogniser; of several, the mean of their weights."""
     networks = [_recogniser(path) for path in options.classifier]
     first = networks[0]
@@ -117,13 +117,13 @@ def make_classifier(options: argparse.Namespace) -> MelClassifier | Emo18:
     return first
 
 
-def _identity(network: MelClassifier | Emo18) -> tuple[Any, ...]:
+def _identity(network: Recogniser | Emo18) -> tuple[Any, ...]:
     """What two networks must share for a mean of their weights; how they were trained may differ."""
     shapes = {name: value.shape for name, value in network.state_dict().items()}
     return type(network), tuple(network.config.emotions), dict(network.config).get("mel"), shapes
 
 
-def _recogniser(path: str) -> MelClassifier | Emo18:
+def _recogniser(path: str) -> Recogniser | Emo18:
     encoder = load_encoder(path)
     if isinstance(encoder, Scorer):
         return encoder.classifier

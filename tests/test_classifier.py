@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +13,18 @@ from bursts import burst
 from safetensors.torch import load_file
 from small_corpus import EMOTIONS, MEL, RATE, classifier_values, write_corpus
 
-from vocalgen.config import build
+from vocalgen.config import build, load_config
 from vocalgen.data import StepSampler, collate
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, log_mels
-from vocalgen.models.classifier import MelClassifier
+from vocalgen.models.autoencoder import MelFrames
+from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.recognition.scorer import Scorer, Scores
 from vocalgen.training.augment import mask
 from vocalgen.training.classifier import (
     ClassifierConfig,
     ClassifierObjective,
+    ResidualConfig,
     mixup,
     shift_bands,
     targets,
@@ -34,20 +37,34 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus")).parent
 
 
-def small_classifier() -> MelClassifier:
+KINDS = ("mel", "residual")
+
+
+def small_classifier(kind: str = "mel") -> Recogniser:
+    if kind == "residual":
+        return ResidualClassifier(MEL.to_dict(), EMOTIONS.emotions, 4, (8, 12, 16), (1, 2, 1)).eval()
     return MelClassifier(MEL.to_dict(), EMOTIONS.emotions, 4, (4, 6), (16, 24, 24), (1, 1, 1)).eval()
 
 
-def trained(corpus: Path, run: Path, steps: int) -> Trainer:
-    config = build(ClassifierConfig, classifier_values(corpus, run, steps), "test")
+def config_of(corpus: Path, run: Path, steps: int, kind: str = "mel", **changes: Any) -> Any:
+    values = {**classifier_values(corpus, run, steps), **changes}
+    if kind == "mel":
+        return build(ClassifierConfig, values, "test")
+    model = {"embedding_dim": 4, "widths": [8, 16], "depths": [1, 1], "dropout": 0.1}
+    return build(ResidualConfig, {**values, "kind": "residual", "model": model}, "test")
+
+
+def trained(corpus: Path, run: Path, steps: int, kind: str = "mel", **changes: Any) -> Trainer:
+    config = config_of(corpus, run, steps, kind, **changes)
     trainer = Trainer(ClassifierObjective(config), config.loop, config)
     trainer.train()
     return trainer
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("frames", [1, 5, 37, 64])
-def test_embedding_does_not_depend_on_padding(frames: int) -> None:
-    classifier = small_classifier()
+def test_embedding_does_not_depend_on_padding(frames: int, kind: str) -> None:
+    classifier = small_classifier(kind)
     mel = 2 * torch.randn(2, MEL.n_mels, frames) - 6
     padded = torch.nn.functional.pad(mel, (0, 29), value=3.0)
     own = torch.full((2,), frames)
@@ -60,8 +77,15 @@ def test_embedding_does_not_depend_on_padding(frames: int) -> None:
 
 def test_a_mel_configuration_that_was_edited_is_refused() -> None:
     edited = {**MEL.to_dict(), "hop_length": 64}
-    with pytest.raises(VocalgenError, match="was edited"):
-        MelClassifier(edited, EMOTIONS.emotions)
+    for network in (MelClassifier, ResidualClassifier):
+        with pytest.raises(VocalgenError, match="was edited"):
+            network(edited, EMOTIONS.emotions)
+
+
+def test_stages_need_a_width_and_a_depth_each() -> None:
+    for network in (MelClassifier, ResidualClassifier):
+        with pytest.raises(ValueError, match="differ in length"):
+            network(MEL.to_dict(), EMOTIONS.emotions, widths=(8, 8), depths=(1,))
 
 
 def test_log_mels_do_not_depend_on_the_batch() -> None:
@@ -120,7 +144,7 @@ def test_masks_and_shifts() -> None:
 
 
 def test_clips_of_a_step_depend_on_the_step_alone(corpus: Path, tmp_path: Path) -> None:
-    config = build(ClassifierConfig, classifier_values(corpus, tmp_path, 1), "test")
+    config = config_of(corpus, tmp_path, 1)
     objective = ClassifierObjective(config)
     keys = next(iter(StepSampler(objective.indices, 6, 0, 3, 4)))
     first, second = (collate([objective.dataset[key] for key in keys]) for _ in range(2))
@@ -131,10 +155,11 @@ def test_clips_of_a_step_depend_on_the_step_alone(corpus: Path, tmp_path: Path) 
         assert mel[:, : int(frames)].mean() > MEL.log_floor + 2
 
 
-def test_resume_equals_never_having_stopped(corpus: Path, tmp_path: Path) -> None:
-    trained(corpus, tmp_path / "whole", 5)
-    trained(corpus, tmp_path / "parts", 2)
-    trained(corpus, tmp_path / "parts", 5)
+@pytest.mark.parametrize("kind", KINDS)
+def test_resume_equals_never_having_stopped(corpus: Path, tmp_path: Path, kind: str) -> None:
+    trained(corpus, tmp_path / "whole", 5, kind)
+    trained(corpus, tmp_path / "parts", 2, kind)
+    trained(corpus, tmp_path / "parts", 5, kind)
     name = "export/diffusion_pytorch_model.safetensors"
     whole, parts = load_file(tmp_path / "whole" / name), load_file(tmp_path / "parts" / name)
     assert whole.keys() == parts.keys()
@@ -145,17 +170,83 @@ def test_resume_equals_never_having_stopped(corpus: Path, tmp_path: Path) -> Non
     assert lines[-1]["step"] == 5
 
 
-def test_training_learns(corpus: Path, tmp_path: Path) -> None:
-    trainer = trained(corpus, tmp_path / "run", 60)
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_learns(corpus: Path, tmp_path: Path, kind: str) -> None:
+    trainer = trained(corpus, tmp_path / "run", 60, kind)
     with torch.no_grad():
         figures = trainer.objective.preview(60).scalars
     assert figures["validation_accuracy"] > 0.7
 
 
-@pytest.fixture
-def exported(tmp_path: Path) -> Path:
-    small_classifier().save_pretrained(tmp_path / "classifier")
+class Fixed(torch.nn.Module):
+    """A teacher that always says the same."""
+
+    def forward(self, mel: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([0.0, 0.0, 1.0]).log().clamp(min=-30).expand(len(mel), -1)
+
+
+def test_a_teacher_is_part_of_the_target(corpus: Path, tmp_path: Path) -> None:
+    taught = small_classifier("residual")
+    taught.save_pretrained(tmp_path / "teacher")
+    options = {"teacher": str(tmp_path / "teacher"), "teacher_share": 0.75, "label_smoothing": 0.0}
+    options |= {"augmentation": {"mixup": 0.0, "masks": 0, "band_shift": 0, "stretch": [1.0, 1.0]}}
+    config = config_of(corpus, tmp_path / "run", 1, **options)
+    objective = ClassifierObjective(config)
+    assert type(objective.teacher) is ResidualClassifier
+    assert not any(value.requires_grad for value in objective.teacher.parameters())
+    Trainer(objective, config.loop, config)
+    batch = collate([objective.dataset[key] for key in next(iter(StepSampler(objective.indices, 6, 0, 0, 1)))])
+    objective.teacher = Fixed()
+    objective.networks["classifier"].eval()
+    with torch.no_grad():
+        log = objective.networks["classifier"](batch["mel"], batch["frames"]).log_softmax(1)
+    expected = -(0.25 * (log * batch["intensities"]).sum(1) + 0.75 * log[:, 2]).mean()
+    loss = objective.step(batch, 0, torch.Generator().manual_seed(0))["loss"]
+    assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_a_student_learns_from_a_teacher_alone(corpus: Path, tmp_path: Path) -> None:
+    trained(corpus, tmp_path / "first", 60)
+    options = {"teacher": str(tmp_path / "first" / "export"), "teacher_share": 1.0}
+    student = trained(corpus, tmp_path / "second", 60, "residual", **options)
+    with torch.no_grad():
+        figures = student.objective.preview(60).scalars
+    assert figures["validation_accuracy"] > 0.7
+
+
+def test_teachers_that_cannot_teach(corpus: Path, tmp_path: Path) -> None:
+    small_classifier().save_pretrained(tmp_path / "same")
+    others = tuple(reversed(EMOTIONS.emotions))
+    MelClassifier(MEL.to_dict(), others, 4, (4, 6), (16, 24), (1, 1)).save_pretrained(tmp_path / "reversed")
+    wrong = [
+        ({"teacher": str(tmp_path / "reversed")}, "knows other emotions"),
+        ({"teacher": str(tmp_path / "absent")}, "cannot read"),
+        ({"teacher": str(tmp_path / "same"), "mel": {**MEL_VALUES, "f_min": 60.0}}, "mel mismatch"),
+        ({"teacher": str(tmp_path / "same"), "teacher_share": 1.5}, r"teacher_share is 1.5; it must be in \[0, 1\]"),
+    ]
+    for changes, words in wrong:
+        with pytest.raises(VocalgenError, match=words):
+            ClassifierObjective(config_of(corpus, tmp_path / "run", 1, **changes))
+
+
+MEL_VALUES = {key: value for key, value in MEL.to_dict().items() if key != "fingerprint"}
+
+
+def test_the_residual_recipe_is_valid(root: Path) -> None:
+    config = load_config(ResidualConfig, root / "recipes" / "emogator" / "classifier_residual.yaml")
+    assert config.teacher is not None and (root / config.teacher / "config.json").is_file()
+
+
+@pytest.fixture(params=KINDS)
+def exported(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    small_classifier(request.param).save_pretrained(tmp_path / "classifier")
     return tmp_path / "classifier"
+
+
+def test_a_folder_of_another_network_is_no_classifier(tmp_path: Path) -> None:
+    MelFrames(MEL.to_dict()).save_pretrained(tmp_path / "frames")
+    with pytest.raises(VocalgenError, match="describes MelFrames; a classifier is one of MelClassifier, Residual"):
+        Scorer.load(tmp_path / "frames")
 
 
 def test_scores_do_not_depend_on_the_batch(exported: Path) -> None:

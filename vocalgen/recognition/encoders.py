@@ -16,7 +16,7 @@ from vocalgen.data import CacheConfig
 from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
-from vocalgen.recognition.scorer import Scorer
+from vocalgen.recognition.scorer import NETWORKS, Scorer
 from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import file_sha256, shipped_models
 from vocalgen.weights import load_strictly, read_json, weights_of
@@ -245,7 +245,7 @@ def _own_emo18(folder: Path, device: str) -> Encoder:
     return OfficialEncoder(network, folder.name, checksum, emotions, device, trained_on_trimmed=True)
 
 
-OWN: dict[str, Callable[[Path, str], Encoder]] = {"MelClassifier": Scorer.load, "Emo18": _own_emo18}
+OWN: dict[str, Callable[[Path, str], Encoder]] = {**dict.fromkeys(NETWORKS, Scorer.load), "Emo18": _own_emo18}
 """Our own exports, by the class that their config.json names."""
 
 

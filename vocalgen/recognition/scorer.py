@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,24 +13,31 @@ from torch import Tensor
 
 from vocalgen.data import CacheConfig
 from vocalgen.emotions import Vocabulary, match_vocabulary
+from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, MelConfig, log_mels
-from vocalgen.models.classifier import MelClassifier
+from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.recognition.scores import Scores
-from vocalgen.weights import load_strictly, weights_of
+from vocalgen.weights import load_strictly, read_json, weights_of
+
+NETWORKS: dict[str, Callable[[dict[str, Any]], Recogniser]] = {
+    "MelClassifier": MelClassifier.from_config,
+    "ResidualClassifier": ResidualClassifier.from_config,
+}
+"""By the class that config.json names."""
 
 CHUNK = 512
 """Clips held in memory at once."""
 
 
 class Scorer:
-    """A `MelClassifier` with its front end.
+    """A classifier with its front end.
 
     Args:
         classifier: the network.
         name, checksum: what reports call it by.
     """
 
-    def __init__(self, classifier: MelClassifier, name: str = "classifier", checksum: str = "") -> None:
+    def __init__(self, classifier: Recogniser, name: str = "classifier", checksum: str = "") -> None:
         self.classifier = classifier.eval()
         self.name, self.checksum = name, checksum
         self.mel: MelConfig = classifier.mel_config
@@ -46,7 +54,10 @@ class Scorer:
             VocalgenError: missing, damaged or foreign files, or a mel configuration that was edited.
         """
         folder = Path(folder)
-        classifier: MelClassifier = load_strictly(folder, MelClassifier.from_config)
+        kind = read_json(folder / "config.json").get("_class_name")
+        if kind not in NETWORKS:
+            raise VocalgenError(f"{folder}: config.json describes {kind}; a classifier is one of {', '.join(NETWORKS)}")
+        classifier: Recogniser = load_strictly(folder, NETWORKS[kind])
         weights = weights_of(folder)
         checksum = hashlib.sha256(weights[0].read_bytes()).hexdigest()
         return cls(classifier.to(device), folder.name, checksum)

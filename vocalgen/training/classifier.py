@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vocalgen.data import collate
+from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
-from vocalgen.models.classifier import MelClassifier
+from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
+from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.augment import mask
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
@@ -30,6 +32,16 @@ class ClassifierModel:
     depths: tuple[int, ...] = (2, 2, 2)
     expansion: int = 3
     dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class ResidualModel:
+    """Sizes, see `ResidualClassifier`."""
+
+    embedding_dim: int = 64
+    widths: tuple[int, ...] = (24, 48, 96, 192)
+    depths: tuple[int, ...] = (1, 1, 2, 2)
+    dropout: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -53,32 +65,56 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
-class ClassifierConfig:
-    """Configuration of `recipes/train_recogniser.py` for `kind: mel`, the default.
+class RecogniserConfig:
+    """What the configurations of both classifiers share.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes.
+        teacher: folder of a trained recogniser of the same front end and emotions, whose probabilities for what the
+            network is shown, mixed and masked as it is, become part of the target (arXiv 1503.02531, 2106.05237);
+            null: labels alone.
+        teacher_share: that part.
         validation_split: split whose accuracy is logged every `loop.preview_every` steps.
     """
 
     data: DataConfig
     loop: LoopConfig
-    kind: Literal["mel"] = "mel"
     mel: MelConfig = field(default_factory=MelConfig)
-    model: ClassifierModel = field(default_factory=ClassifierModel)
     augmentation: Augmentation = field(default_factory=Augmentation)
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    teacher: str | None = None
+    teacher_share: float = 0.5
     validation_split: str = "validation"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.teacher_share <= 1:
+            raise VocalgenError(f"teacher_share is {self.teacher_share}; it must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class ClassifierConfig(RecogniserConfig):
+    """Configuration of `recipes/train_recogniser.py` for `kind: mel`, the default: ConvNeXt over frames."""
+
+    kind: Literal["mel"] = "mel"
+    model: ClassifierModel = field(default_factory=ClassifierModel)
+
+
+@dataclass(frozen=True)
+class ResidualConfig(RecogniserConfig):
+    """Configuration of `recipes/train_recogniser.py` for `kind: residual`: a residual network over bands and frames."""
+
+    kind: Literal["residual"] = "residual"
+    model: ResidualModel = field(default_factory=ResidualModel)
 
 
 class ClassifierObjective(Objective):
-    """Trains `MelClassifier`."""
+    """Trains `MelClassifier` or `ResidualClassifier`."""
 
     averaged = ("classifier",)
 
-    def __init__(self, config: ClassifierConfig) -> None:
+    def __init__(self, config: ClassifierConfig | ResidualConfig) -> None:
         self.config = config
         self.cache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
@@ -86,7 +122,9 @@ class ClassifierObjective(Objective):
         self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel, config.augmentation.stretch)
         self._validation = ClipMels(self.cache, self.held_out, config.data, config.mel, (1.0, 1.0))
         torch.manual_seed(config.loop.seed)
-        classifier = MelClassifier(config.mel.to_dict(), self.cache.emotions.emotions, **asdict(config.model))
+        network = MelClassifier if isinstance(config, ClassifierConfig) else ResidualClassifier
+        classifier = network(config.mel.to_dict(), self.cache.emotions.emotions, **asdict(config.model))
+        self.teacher = self._load_teacher(config.teacher) if config.teacher is not None else None
         self.networks = {"classifier": classifier}
         self.optimizers = {
             "classifier": torch.optim.AdamW(
@@ -109,11 +147,26 @@ class ClassifierObjective(Objective):
         for _ in range(options.masks):
             mel = mask(mel, 1, options.mask_bands, floor, generator)
             mel = mask(mel, 2, options.mask_frames, floor, generator)
+        if self.teacher is not None:
+            target = torch.lerp(target, self._taught(mel, frames), self.config.teacher_share)
         logits = self.networks["classifier"](mel, frames)
         loss = F.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
         accuracy = (logits.argmax(1) == target.argmax(1)).float().mean()
         norm = self.update("classifier", loss, "classifier")
         return {"loss": loss, "accuracy": accuracy, "grad_norm": norm}
+
+    def _load_teacher(self, folder: str) -> Recogniser:
+        """The frozen teacher, found now rather than at the first step."""
+        scorer = Scorer.load(folder)
+        scorer.mel.require_equal(self.config.mel, f"teacher {folder}", "the configuration")
+        if scorer.emotions.emotions != self.cache.emotions.emotions:
+            raise VocalgenError(f"teacher {folder} knows other emotions than the manifest has, or in another order")
+        return scorer.classifier
+
+    @torch.no_grad()
+    def _taught(self, mel: Tensor, frames: Tensor) -> Tensor:
+        assert self.teacher is not None
+        return self.teacher.to(mel.device)(mel, frames).softmax(1)
 
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         """Manifest ids of the batch."""
