@@ -228,6 +228,15 @@ def test_what_it_cannot_be_asked_for(
     assert words in " ".join(capsys.readouterr().err.split()) and not out.exists()
 
 
+@pytest.mark.parametrize("verb", ["sample", "generate"])
+def test_a_length_is_refused_before_anything_is_loaded(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr("vocalgen.cli.outputs.load", lambda *_: pytest.fail("loaded"))
+    emotion = ["-e", "awe"]
+    assert run(verb, *emotion, "--duration", "1.0", "--checkpoint", made, "-o", tmp_path / "out") == 2
+
+
 def test_generators_that_cannot_be_joined() -> None:
     with pytest.raises(VocalgenError, match="more than one generator makes Awe"):
         joined([generator("Awe"), generator("Awe")])

@@ -61,18 +61,22 @@ def generate(
     Several processes share the work, and make the same clips: accelerate launch -m vocalgen generate ...
     """
     from vocalgen.generation.batch import Recipe, Run, plan, prepare
-    from vocalgen.generation.checkpoint import checkpoint_sha256, read_settings, read_vocabulary
-    from vocalgen.generation.settings import require_duration
+    from vocalgen.generation.checkpoint import (
+        checkpoint_sha256,
+        read_settings,
+        read_vocabulary,
+        require_duration_of,
+    )
 
     changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver, "psi": psi}
     if per_emotion < 1:
         raise VocalgenError(f"--per-emotion must be at least 1, got {per_emotion}")
     if batch_size is not None and batch_size < 1:
         raise VocalgenError(f"--batch-size must be at least 1, got {batch_size}")
-    require_duration(duration)
     kind = outputs.require_format(format or "wav")
     folder = outputs.find_folder(checkpoint)
     settings = read_settings(folder, **changes)
+    require_duration_of(folder, duration)
     vocabulary = read_vocabulary(folder)
     names = [name.strip() for given in emotions for name in given.split(",")] if emotions else vocabulary.emotions
     jobs = plan(names, per_emotion, vocabulary, seed, kind)

@@ -72,15 +72,14 @@ def sample(
 
     Example: vocalgen sample --emotion awe -n 4 --out clips
     """
-    from vocalgen.generation.checkpoint import read_settings, read_vocabulary
-    from vocalgen.generation.settings import require_duration, require_seeds
+    from vocalgen.generation.checkpoint import read_settings, read_vocabulary, require_duration_of
+    from vocalgen.generation.settings import require_seeds
 
     # Everything that can be wrong is looked at before torch loads.
     changes: dict[str, Any] = {"steps": steps, "guidance": guidance, "solver": solver, "psi": psi}
     if number < 1:
         raise VocalgenError(f"-n must be at least 1, got {number}")
     require_seeds(seed, number)
-    require_duration(duration)
     if plot:
         require_matplotlib()
     target = outputs.target(out, format)
@@ -88,6 +87,7 @@ def sample(
         raise VocalgenError(f"--out {out} is a file, but there are several clips; give a folder")
     folder = outputs.find_folder(checkpoint)
     read_settings(folder, **changes)
+    require_duration_of(folder, duration)
     vocabulary = read_vocabulary(folder)
     conditions = [parse_condition(text, vocabulary) for text in emotion]
     for note in dict.fromkeys(note for condition in conditions for note in condition.notes):

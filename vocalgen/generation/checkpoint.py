@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.settings import Plain, Sampling, Settings, Truncation, settings
+from vocalgen.generation.settings import (
+    Plain,
+    Sampling,
+    Settings,
+    Truncation,
+    require_duration,
+    require_no_duration,
+    settings,
+)
 from vocalgen.shipped import file_sha256, shipped_models, weight_files
 
 DEFAULT_MODEL = "emogator-diffusion-24k"
@@ -23,17 +31,19 @@ class Family(NamedTuple):
         network: the component that knows the emotions.
         parts: all components; an autoencoder may be absent.
         settings: what it can be asked for.
+        lengths: whether it can be asked for a length.
     """
 
     network: str
     parts: tuple[str, ...]
     settings: type[Settings]
+    lengths: bool
 
 
 FAMILIES = {
-    "VocalBurstPipeline": Family("transformer", ("transformer", "autoencoder", "vocoder"), Sampling),
-    "StyleGAN2Pipeline": Family("generator", ("generator", "autoencoder", "vocoder"), Truncation),
-    "MSGGANPipeline": Family("generator", ("generator", "vocoder"), Plain),
+    "VocalBurstPipeline": Family("transformer", ("transformer", "autoencoder", "vocoder"), Sampling, True),
+    "StyleGAN2Pipeline": Family("generator", ("generator", "autoencoder", "vocoder"), Truncation, False),
+    "MSGGANPipeline": Family("generator", ("generator", "vocoder"), Plain, False),
 }
 """By the class that model_index.json names."""
 
@@ -105,6 +115,11 @@ def read_settings(folder: Path, **changes: Any) -> Settings:
         VocalgenError: the folder is not a checkpoint of ours, or cannot be asked for these changes.
     """
     return settings(family_of(folder).settings, read_defaults(folder), **changes)
+
+
+def require_duration_of(folder: Path, duration: float | None) -> None:
+    """Raise VocalgenError if the kind of generator in a checkpoint folder makes no clips of this length."""
+    (require_duration if family_of(folder).lengths else require_no_duration)(duration)
 
 
 def checkpoint_sha256(folder: Path) -> str:

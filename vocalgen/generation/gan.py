@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vocalgen.errors import VocalgenError
+from vocalgen.generation.settings import require_no_duration
 from vocalgen.generation.synthesis import Synthesis
 from vocalgen.models.vocoder import vocoder_mel
 
@@ -33,8 +33,7 @@ class GANSynthesis(Synthesis):
 
     def require_duration(self, duration: float | None) -> None:
         """Raise VocalgenError if a length is asked for."""
-        if duration is not None:
-            raise VocalgenError("this model decides itself how long a burst is; leave the duration out")
+        require_no_duration(duration)
 
     def latents(self, generators: Sequence[torch.Generator]) -> Tensor:
         """z (B, z_dim), each from a generator of its own."""

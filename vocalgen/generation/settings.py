@@ -105,6 +105,12 @@ def settings(kind: type[Settings], defaults: dict[str, Any], **changes: Any) -> 
     return kind(**chosen)
 
 
+def require_no_duration(duration: float | None) -> None:
+    """Raise VocalgenError if a length is asked for: some models decide it themselves."""
+    if duration is not None:
+        raise VocalgenError("this model decides itself how long a burst is; leave the duration out")
+
+
 def require_duration(duration: float | None, longest: float = math.inf) -> None:
     """Raise VocalgenError unless `duration` is None or lies between 0.1 s and `longest` seconds."""
     if duration is not None and not SHORTEST_SECONDS <= duration <= longest:
