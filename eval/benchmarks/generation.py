@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
 import torch
 
 from vocalgen.emotions import HUME10, Vocabulary
-from vocalgen.generation.batch import Recipe, Run, Timing, plan, prepare
+from vocalgen.evaluation.comparison import generate
 from vocalgen.generation.checkpoint import resolve_checkpoint
 from vocalgen.generation.loading import choose_device, load_synthesiser
 from vocalgen.generation.synthesis import Synthesis
@@ -57,16 +56,6 @@ def ten_emotions(known: Vocabulary) -> list[str]:
     """Names of HUME-10 the model knows, filled up to ten with others."""
     shared = [name for name in HUME10.emotions if name in known]
     return (shared + [name for name in known.emotions if name not in shared])[:10]
-
-
-def generate(synthesis: Synthesis, emotions: list[str], per_emotion: int) -> Timing:
-    """One run into a temporary folder."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "clips"
-        recipe = Recipe("benchmark", 0, synthesis.settings())
-        prepare(folder, recipe)
-        jobs = plan(emotions, per_emotion, synthesis.emotions, 0, "wav")
-        return Run(synthesis, recipe, folder, jobs).fill()
 
 
 def compare_vocoders(synthesis: Synthesis, emotions: list[str], repeats: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -287,6 +287,11 @@ class Synthesiser(Synthesis):
     def defaults(self) -> dict[str, Any]:
         """Settings the checkpoint carries."""
         return self._defaults
+
+    def parameters(self) -> Iterator[Tensor]:
+        """Of all parts."""
+        for part in filter(None, self._parts.values()):
+            yield from part.parameters()
 
     def to(self, device: torch.device) -> Self:
         """Move all parts."""

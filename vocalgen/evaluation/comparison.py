@@ -1,0 +1,161 @@
+"""Generators side by side: quality from an evaluation, speed and size from the checkpoints."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.figures import GREY, INK, SERIES
+from vocalgen.evaluation.report import safe, table
+from vocalgen.evaluation.tables import number
+from vocalgen.generation.batch import Recipe, Run, Timing, plan, prepare
+from vocalgen.generation.checkpoint import checkpoint_sha256
+from vocalgen.generation.synthesis import Synthesis, Synthesiser
+from vocalgen.pictures import new_figure, save_figure
+from vocalgen.shipped import weight_files
+
+QUALITY = {
+    "distance / floor ↓": ("distance", "ratio"),
+    "pooled / floor ↓": ("distance", "pooled_ratio"),
+    "KAD ↓": ("distance", "kad"),
+    "coverage ↑": ("distance", "coverage"),
+    "accuracy ↑": ("recognition", "top1"),
+    "Vendi ↑": ("distance", "vendi"),
+}
+"""Columns taken from an evaluation: section and key of the row's mean over emotions."""
+
+
+def generate(synthesis: Synthesis, emotions: Sequence[str], per_emotion: int) -> Timing:
+    """One run from noise to files, into a temporary folder."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "clips"
+        recipe = Recipe("benchmark", 0, synthesis.settings())
+        prepare(folder, recipe)
+        jobs = plan(emotions, per_emotion, synthesis.emotions, 0, "wav")
+        return Run(synthesis, recipe, folder, jobs).fill()
+
+
+def speeds(
+    systems: Mapping[str, Synthesiser], emotions: Sequence[str], per_emotion: int, repeats: int
+) -> dict[str, dict[str, Any]]:
+    """Speed and size of checkpoints, measured in turns so that other work on the machine hits all alike.
+
+    Returns:
+        by system: `clips_per_second`, `real_time` (audio with the silence that is cut / time) and
+        `generator_real_time` (the same for the network that makes the mel alone), each (median, least, greatest);
+        `parameters`, `megabytes`, `sha256`.
+    """
+    for synthesis in systems.values():
+        synthesis(emotions[0])  # first calls pay for set-up
+    runs: dict[str, list[Timing]] = {name: [] for name in systems}
+    for _ in range(repeats):
+        for name, synthesis in systems.items():
+            runs[name].append(generate(synthesis, emotions, per_emotion))
+    return {
+        name: {
+            "clips_per_second": _spread([run.clips / run.wall for run in runs[name]]),
+            "real_time": _spread([run.untrimmed / run.wall for run in runs[name]]),
+            "generator_real_time": _spread([run.untrimmed / run.generator for run in runs[name]]),
+            **_size(synthesis),
+        }
+        for name, synthesis in systems.items()
+    }
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    return statistics.median(values), min(values), max(values)
+
+
+def _size(synthesis: Synthesiser) -> dict[str, Any]:
+    assert synthesis.folder is not None
+    files = weight_files(synthesis.folder)
+    return {
+        "parameters": sum(value.numel() for value in synthesis.parameters()),
+        "megabytes": sum(file.stat().st_size for file in files) / 1e6,
+        "sha256": checkpoint_sha256(synthesis.folder),
+    }
+
+
+def comparison_markdown(report: Mapping[str, Any], measured: Mapping[str, Any], conditions: Sequence[str]) -> str:
+    """The table of `eval/comparison.py`.
+
+    Args:
+        report: of `vocalgen evaluate`, with the same systems.
+        measured: by system, see `speeds`.
+        conditions: lines about how it was measured.
+    """
+    rows = []
+    for name in [*report["systems"], *report["anchors"]]:
+        values = [_quality(report, name, *column) for column in QUALITY.values()]
+        if all(value is None for value in values):
+            continue
+        row = measured.get(name)
+        cells = [number(value) for value in values]
+        cells += (
+            ["–"] * 4
+            if row is None
+            else [
+                f"{row['clips_per_second'][0]:.1f}",
+                f"{row['generator_real_time'][0]:.0f}x",
+                f"{row['real_time'][0]:.0f}x",
+                f"{row['megabytes']:.1f} MB",
+            ]
+        )
+        rows.append([f"**{safe(name)}**" if name in report["systems"] else safe(name), *cells])
+    header = ("system", *QUALITY, "clips a second", "generator", "with vocoder", "size")
+    return "\n".join(["# Generators side by side", "", *conditions, "", *table(header, rows), ""])
+
+
+def draw_comparison(report: Mapping[str, Any], measured: Mapping[str, Any], path: str | Path) -> None:
+    """Quality against speed: distance / floor with its interval, and accuracy, over clips a second; lines: real clips.
+
+    Raises:
+        VocalgenError: no system has both, or the file cannot be written.
+    """
+    systems = [name for name in report["systems"] if name in measured]
+    if not systems:
+        raise VocalgenError("no system of the evaluation was measured for speed; give the same names to both")
+    figure = new_figure(8.5, 3.6)
+    left, right = figure.subplots(1, 2)
+    real = _quality(report, report["anchors"][0], "recognition", "top1")
+    panels = (
+        (left, ("distance", "ratio"), "Fréchet distance / floor (less is better)", 1.0),
+        (right, ("recognition", "top1"), "heard as meant (more is better)", _middle(real)),
+    )
+    for axis, column, title, level in panels:
+        if level is not None:
+            axis.axhline(level, color=INK, linewidth=1)
+            axis.annotate("real clips", (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, color=INK,
+                          xytext=(0, 3), textcoords="offset points")  # fmt: skip
+        for rank, name in enumerate(systems):
+            value = _quality(report, name, *column)
+            if value is None:
+                continue
+            centre, low, high = value if isinstance(value, (list, tuple)) else (value, value, value)
+            speed, colour = measured[name]["clips_per_second"][0], SERIES[rank % len(SERIES)]
+            axis.plot([speed, speed], [low, high], color=colour, linewidth=1.6, alpha=0.6)
+            axis.plot(speed, centre, "o", color=colour, markersize=6)
+            axis.annotate(name, (speed, centre), fontsize=7, color=colour, xytext=(6, 4), textcoords="offset points")
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}")
+        axis.margins(x=0.35, y=0.2)
+        axis.set_xlabel("clips a second", fontsize=8, color=INK)
+        axis.set_title(title, fontsize=9, color=INK, loc="left")
+        axis.tick_params(which="both", labelsize=7, colors=GREY)
+        axis.spines[["top", "right"]].set_visible(False)
+    left.set_ylim(bottom=min(0.9, left.get_ylim()[0]))
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def _quality(report: Mapping[str, Any], name: str, section: str, key: str) -> Any:
+    return report["sections"].get(section, {}).get("rows", {}).get(name, {}).get("overall", {}).get(key)
+
+
+def _middle(value: Any) -> float | None:
+    return value[0] if isinstance(value, (list, tuple)) else value
