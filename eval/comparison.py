@@ -17,9 +17,10 @@ import torch
 
 from vocalgen.atomic import atomic_write_text
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation.comparison import comparison_markdown, draw_comparison, speeds
+from vocalgen.evaluation.comparison import comparison_markdown, draw_comparison
 from vocalgen.generation.checkpoint import resolve_checkpoint
 from vocalgen.generation.loading import choose_device, load_synthesiser
+from vocalgen.generation.speed import speeds
 from vocalgen.pictures import require_matplotlib
 from vocalgen.script import add_debug, reported
 from vocalgen.weights import read_json

@@ -11,8 +11,9 @@ import pytest
 from debug import debug_pipeline, debug_stylegan2
 
 from vocalgen import VocalgenError
-from vocalgen.evaluation.comparison import comparison_markdown, draw_comparison, speeds
+from vocalgen.evaluation.comparison import comparison_markdown, draw_comparison
 from vocalgen.generation.loading import load_synthesiser
+from vocalgen.generation.speed import speeds
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from vocalgen.emotions import HUME10, Vocabulary
-from vocalgen.evaluation.comparison import generate
 from vocalgen.generation.checkpoint import resolve_checkpoint
 from vocalgen.generation.loading import choose_device, load_synthesiser
+from vocalgen.generation.speed import generate
 from vocalgen.generation.synthesis import Synthesis
 from vocalgen.models.griffin_lim import griffin_lim
 
