@@ -53,6 +53,29 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["m.csv"]
 
 
+def labelled(folder: Path) -> Manifest:
+    rows = small(folder).rows
+    given = [("China", "31.5", ""), ("", "", "0.25"), ("South, Africa", "20", "x")]
+    clips = (replace(clip, labels=labels) for clip, labels in zip(rows, given, strict=True))
+    return Manifest(HUME10, tuple(clips), labels=("Country", "Age", "Valence"))
+
+
+def test_further_labels(tmp_path: Path) -> None:
+    labelled(tmp_path).save(tmp_path / "m.csv")
+    back = Manifest.load(tmp_path / "m.csv")
+    assert repr(back.rows) == repr(labelled(tmp_path).rows) and back.labels == ("Country", "Age", "Valence")
+    assert back.texts("Country") == ("China", "", "South, Africa")
+    np.testing.assert_array_equal(back.split("train").numbers("Age", "Valence"), [[31.5, math.nan]])
+    np.testing.assert_array_equal(back.numbers("Age"), [[31.5], [math.nan], [20.0]])
+    assert small(tmp_path).numbers().shape == (3, 0)
+    with pytest.raises(VocalgenError, match="row 4, column label:Valence: 'x' is not a number"):
+        back.numbers("Age", "Valence")
+    with pytest.raises(VocalgenError, match="no label 'Type'; it has Country, Age, Valence"):
+        back.texts("Type")
+    with pytest.raises(VocalgenError, match="row 2 has 0 labels, the manifest has 1"):
+        Manifest(HUME10, small(tmp_path).rows, labels=("Country",))
+
+
 def test_a_moved_folder_stays_valid(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     small(tmp_path / "old").save(tmp_path / "old" / "m.csv")

@@ -60,6 +60,35 @@ def prepare_emogator(
     _prepare(lambda: emogator.scan(folder), out, verify, processes)
 
 
+@prepare_app.command("hume-vocalburst")
+def prepare_hume_vocalburst(
+    folder: Annotated[Path, typer.Argument(help="Folder of the ExVo or the A-VB release.")],
+    out: OutOption,
+    fewshot: Annotated[
+        bool, typer.Option("--fewshot", metavar="", help="Read data_info.fewshot.csv, ExVo's few-shot variant.")
+    ] = False,
+    verify: VerifyOption = True,
+    processes: ProcessesOption = _PROCESSES,
+) -> None:
+    """HUME-VOCALBURST: ten emotions, and country, age, valence, arousal, type and forty cultural labels where given."""
+    from vocalgen.corpora import hume_vocalburst
+
+    _prepare(lambda: hume_vocalburst.scan(folder, fewshot), out, verify, processes)
+
+
+@prepare_app.command("hume-prosody")
+def prepare_hume_prosody(
+    folder: Annotated[Path, typer.Argument(help="Folder of the ComParE 2023 release, with lab and wav.")],
+    out: OutOption,
+    verify: VerifyOption = True,
+    processes: ProcessesOption = _PROCESSES,
+) -> None:
+    """HUME-PROSODY: nine emotions, official splits."""
+    from vocalgen.corpora import hume_prosody
+
+    _prepare(lambda: hume_prosody.scan(folder), out, verify, processes)
+
+
 @prepare_app.command("folder")
 def prepare_folder(
     source: Annotated[

@@ -2,7 +2,7 @@
 
 On disk a UTF-8 CSV, read by column name: `id, file, split, speaker, seconds, flags` and a column
 `emotion:<Name>` per emotion (0 to 1, blank for unknown). `file` is absolute or relative to the folder the
-manifest lies in.
+manifest lies in. Corpora with other labels have a column `label:<Name>` for each: text or numbers, blank for unknown.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ EXCLUDING_FLAGS = frozenset({"unreadable", "empty", "silent", "duplicate"})
 
 COLUMNS = ("id", "file", "split", "speaker", "seconds", "flags")
 EMOTION_PREFIX = "emotion:"
+LABEL_PREFIX = "label:"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Clip:
         seconds: duration of the decoded file, NaN when not measured yet.
         flags: subset of `FLAGS`.
         intensities: one value in [0, 1] per emotion, NaN when unknown.
+        labels: further labels in the order of `Manifest.labels`, as they are written; "" when unknown.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Clip:
     seconds: float
     flags: tuple[str, ...]
     intensities: tuple[float, ...]
+    labels: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -68,16 +71,18 @@ class Manifest:
         emotions: names and order of the intensities.
         rows: the clips.
         notes: remarks of whoever made the manifest (files left out, for example); not saved.
+        labels: names of the further labels, such as Valence or Country.
 
     Raises:
         VocalgenError: two clips with one id, a speaker in two splits, an unknown split or flag, a wrong
-            number of intensities or one outside [0, 1]. The message counts rows as the CSV does: the header
-            is row 1.
+            number of intensities or labels, or an intensity outside [0, 1]. The message counts rows as the CSV
+            does: the header is row 1.
     """
 
     emotions: Vocabulary
     rows: tuple[Clip, ...]
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -93,6 +98,29 @@ class Manifest:
         """(N, K) float32 in [0, 1], NaN where unknown."""
         values = [clip.intensities for clip in self.rows]
         return np.array(values, dtype=np.float32).reshape(len(self), len(self.emotions))
+
+    def texts(self, label: str) -> tuple[str, ...]:
+        """One further label of every clip, as it is written; "" where unknown.
+
+        Raises:
+            VocalgenError: the manifest has no such label.
+        """
+        if label not in self.labels:
+            known = ", ".join(self.labels) or "none"
+            raise VocalgenError(f"the manifest has no label {label!r}; it has {known}; prepare the corpus again")
+        place = self.labels.index(label)
+        return tuple(clip.labels[place] for clip in self.rows)
+
+    def numbers(self, *labels: str) -> NDArray[np.float64]:
+        """Further labels as numbers (N, len(labels)), NaN where unknown.
+
+        Raises:
+            VocalgenError: no such label, or one that is no finite number; row and column are named.
+        """
+        columns = [
+            [_label_number(text, row, label) for row, text in enumerate(self.texts(label), start=2)] for label in labels
+        ]
+        return np.array(columns, dtype=np.float64).reshape(len(labels), len(self)).T
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -152,13 +180,15 @@ class Manifest:
         folder = Path(os.path.abspath(path)).parent
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*COLUMNS, *(EMOTION_PREFIX + emotion for emotion in self.emotions.emotions)])
+        emotions = (EMOTION_PREFIX + emotion for emotion in self.emotions.emotions)
+        writer.writerow([*COLUMNS, *emotions, *(LABEL_PREFIX + label for label in self.labels)])
         for clip in self.rows:
             file = Path(os.path.abspath(clip.file))
             stored = file.relative_to(folder) if file.is_relative_to(folder) else file
             flags = "|".join(clip.flags)
             numbers = [_number(value) for value in (round(clip.seconds, 6), *clip.intensities)]
-            writer.writerow([clip.id, stored.as_posix(), clip.split, clip.speaker, numbers[0], flags, *numbers[1:]])
+            fixed = [clip.id, stored.as_posix(), clip.split, clip.speaker, numbers[0], flags]
+            writer.writerow([*fixed, *numbers[1:], *clip.labels])
         atomic_write_text(path, text.getvalue())
 
 
@@ -178,6 +208,8 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
     emotions = match_vocabulary(name.removeprefix(EMOTION_PREFIX) for name in emotion_columns)
     at = {name: position for position, name in enumerate(header)}
     emotion_at = [at[name] for name in emotion_columns]
+    label_columns = [name for name in header if name.startswith(LABEL_PREFIX)]
+    label_at = [at[name] for name in label_columns]
     clips = []
     for row, cells in enumerate(table[1:], start=2):
         if not cells:
@@ -195,11 +227,12 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
                 seconds=_parse_number(cells[at["seconds"]], row, "seconds", math.inf),
                 flags=tuple(flag for flag in cells[at["flags"]].split("|") if flag),
                 intensities=tuple(_parse_number(cells[k], row, header[k], 1.0) for k in emotion_at),
+                labels=tuple(cells[k] for k in label_at),
             )
         )
     if not clips:
         raise VocalgenError("the manifest has no rows; prepare it again")
-    return Manifest(emotions, tuple(clips))
+    return Manifest(emotions, tuple(clips), labels=tuple(name.removeprefix(LABEL_PREFIX) for name in label_columns))
 
 
 def _check(manifest: Manifest) -> None:
@@ -224,6 +257,8 @@ def _check(manifest: Manifest) -> None:
                     f"in row {first}; a speaker may be in one split only"
                 )
         _check_intensities(row, clip.intensities, manifest.emotions)
+        if len(clip.labels) != len(manifest.labels):
+            raise VocalgenError(f"row {row} has {len(clip.labels)} labels, the manifest has {len(manifest.labels)}")
 
 
 def _check_intensities(row: int, intensities: Sequence[float], emotions: Vocabulary) -> None:
@@ -257,4 +292,16 @@ def _parse_number(text: str, row: int, column: str, largest: float) -> float:
         raise VocalgenError(f"row {row}, column {column}: {text!r} is not a number") from None
     if not 0.0 <= value <= largest or math.isinf(value):
         raise VocalgenError(f"row {row}, column {column}: {text} is outside [0, {'1' if largest == 1 else 'inf'}]")
+    return value
+
+
+def _label_number(text: str, row: int, label: str) -> float:
+    if text.strip().lower() in ("", "nan"):
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise VocalgenError(f"row {row}, column {LABEL_PREFIX}{label}: {text!r} is not a number")
     return value

@@ -1,0 +1,205 @@
+"""HUME-VOCALBURST in both official layouts, as small made trees."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bursts import burst
+
+from vocalgen import VocalgenError, audio
+from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, EXPECTED, LABELS, TYPES, scan
+from vocalgen.corpora.manifest import Manifest
+from vocalgen.corpora.verify import verify
+from vocalgen.emotions import HUME10
+
+SPLIT_NAMES = {"Train": "train", "Val": "validation", "Test": "test"}
+
+
+def rows() -> list[dict[str, Any]]:
+    """Nine clips, three a split; test labels blank."""
+    made = []
+    for number in range(9):
+        split = list(SPLIT_NAMES)[number // 3]
+        known = split != "Test"
+        values = np.round(np.random.default_rng(number).uniform(0, 0.9, 10), 3)
+        values[number % 10] = 1.0
+        country = number % 4
+        made.append({
+            "File_ID": f"[{number + 5:05d}]", "Split": split,
+            "Subject_ID": f"Speaker_{number // 2 + 10 * (number // 3)}",
+            "Country": country if known else "", "Country_string": COUNTRIES[country] if known else "",
+            "Age": 20.5 + number if known else "",
+            **{name: value if known else "" for name, value in zip(HUME10.emotions, values, strict=True)},
+        })  # fmt: skip
+    return made
+
+
+INTENSITIES = [[row[name] for name in HUME10.emotions] for row in rows()[:6]]
+
+
+def write(path: Path, table: list[dict[str, Any]], columns: list[str] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns or list(table[0]), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(table)
+
+
+def exvo(folder: Path, table: list[dict[str, Any]] | None = None, columns: list[str] | None = None) -> Path:
+    write(folder / "data_info.csv", table or rows(), columns)
+    (folder / "wav").mkdir(exist_ok=True)
+    return folder
+
+
+def avb(folder: Path) -> Path:
+    """The four tables, each in another order of rows."""
+    table = rows()
+    for place, row in enumerate(table):
+        known = row["Split"] != "Test"
+        row |= {"Valence": 0.1 * place if known else "", "Arousal": 0.9 if known else ""}
+        row |= {"Voc_Type": TYPES[place % 8] if known else ""}
+        row |= {name: round(0.01 * k, 2) if known else "" for k, name in enumerate(CULTURE)}
+    extra = {"high": HUME10.emotions, "two": ("Valence", "Arousal"), "culture": CULTURE, "type": ("Voc_Type",)}
+    for turn, (name, columns) in enumerate(extra.items()):
+        turned = table[turn:] + table[:turn]
+        write(folder / "labels" / f"{name}_info.csv", turned, ["File_ID", "Split", *columns])
+    (folder / "audio" / "wav").mkdir(parents=True)
+    return folder
+
+
+def test_the_exvo_release(tmp_path: Path) -> None:
+    manifest = scan(exvo(tmp_path))
+    assert manifest.emotions is HUME10 and manifest.labels == LABELS
+    assert [clip.id for clip in manifest] == [f"{number:05d}" for number in range(5, 14)]
+    assert [clip.split for clip in manifest] == [SPLIT_NAMES[row["Split"]] for row in rows()]
+    assert manifest.rows[0].file == tmp_path / "wav" / "00005.wav"
+    assert manifest.rows[4].speaker == rows()[4]["Subject_ID"]
+    np.testing.assert_allclose(
+        manifest.intensities[:6], [[row[name] for name in HUME10.emotions] for row in rows()[:6]]
+    )
+    assert np.isnan(manifest.intensities[6:]).all()
+    assert manifest.texts("Country")[:6] == tuple(row["Country_string"] for row in rows()[:6])
+    assert manifest.texts("Country")[6:] == ("", "", "")
+    np.testing.assert_array_equal(manifest.numbers("Age")[:2, 0], [20.5, 21.5])
+    assert np.isnan(manifest.numbers("Valence", "Arousal")).all()
+    assert manifest.notes == ("9 of the 59,201 clips of the full corpus are here",)
+
+
+def test_columns_are_found_by_name(tmp_path: Path) -> None:
+    columns = list(reversed(rows()[0]))
+    turned = scan(exvo(tmp_path / "turned", list(reversed(rows())), columns))
+    straight = scan(exvo(tmp_path / "straight"))
+    np.testing.assert_array_equal(turned.intensities, straight.intensities)
+    assert turned.texts("Country") == straight.texts("Country")
+
+
+@pytest.mark.parametrize("kept", ["Country", "Country_string"])
+def test_countries_by_number_or_by_name(tmp_path: Path, kept: str) -> None:
+    columns = [name for name in rows()[0] if not name.startswith("Country") or name == kept]
+    assert scan(exvo(tmp_path, columns=columns)).texts("Country")[:4] == COUNTRIES
+
+
+def test_the_few_shot_variant(tmp_path: Path) -> None:
+    table = rows()
+    table[6] |= dict.fromkeys(HUME10.emotions, 0.5)
+    exvo(tmp_path)
+    write(tmp_path / "data_info.fewshot.csv", table)
+    assert np.isnan(scan(tmp_path).intensities[6]).all()
+    few = scan(tmp_path, fewshot=True)
+    assert (few.intensities[6] == 0.5).all() and np.isnan(few.intensities[7]).all()
+
+
+def test_the_avb_release(tmp_path: Path) -> None:
+    manifest = scan(avb(tmp_path))
+    assert manifest.rows[0].file == tmp_path / "audio" / "wav" / "00005.wav"
+    np.testing.assert_allclose(
+        manifest.intensities[:6], [[row[name] for name in HUME10.emotions] for row in rows()[:6]]
+    )
+    np.testing.assert_allclose(manifest.numbers("Valence", "Arousal")[:6, 0], 0.1 * np.arange(6))
+    assert manifest.texts("Voc_Type") == (*TYPES[:6], "", "", "")
+    np.testing.assert_allclose(manifest.numbers(*CULTURE)[0], 0.01 * np.arange(40))
+    assert {clip.speaker for clip in manifest} == {""}
+
+
+def test_one_table_of_all_avb_labels(tmp_path: Path) -> None:
+    (tmp_path / "audio" / "wav").mkdir(parents=True)
+    write(tmp_path / "labels" / "data_info.csv", [{**row, "Valence": 0.5, "China_Awe": 1.0} for row in rows()])
+    manifest = scan(tmp_path)
+    assert (manifest.numbers("Valence", "China_Awe") == [0.5, 1.0]).all()
+    assert manifest.texts("Country")[1] == "South Africa"
+
+
+def test_the_official_order_of_forty_cultures() -> None:
+    assert len(CULTURE) == len(set(CULTURE)) == 40
+    assert CULTURE[:2] == ("China_Awe", "China_Excitement") and CULTURE[9] == "United States_Awe"
+    assert CULTURE[18] == "South Africa_Awe" and CULTURE[27] == "Venezuela_Awe"
+    assert CULTURE[36:] == tuple(f"{c}_Surprise" for c in ("China", "United States", "South Africa", "Venezuela"))
+    assert sum(clips for clips, _ in EXPECTED.values()) == 59_201
+
+
+def test_prepared_like_any_corpus(tmp_path: Path) -> None:
+    exvo(tmp_path)
+    for number in range(8):
+        audio.write(
+            tmp_path / "wav" / f"{number + 5:05d}.wav", burst(number % 3, 0.4 + 0.05 * number, 16_000, number), 16_000
+        )
+    manifest, report = verify(scan(tmp_path))
+    assert report.counts["unreadable"] == 1 and report.usable == 8 and not manifest.rows[8].usable
+    manifest.save(tmp_path / "m.csv")
+    back = Manifest.load(tmp_path / "m.csv")
+    assert back.labels == LABELS and back.texts("Country") == manifest.texts("Country")
+    assert math.isclose(back.rows[0].seconds, 0.4, abs_tol=0.01)
+
+
+def changed(place: int, **cells: Any) -> list[dict[str, Any]]:
+    table = rows()
+    table[place] |= cells
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (changed(2, File_ID="5x"), r"row 4, column File_ID: '5x' is not of the form \[00001\]"),
+        (changed(2, File_ID="[00005]"), r"row 4, column File_ID: \[00005\] stands in row 2 too"),
+        (changed(1, Split="Trian"), "row 3, column Split: 'trian' is none of Train, Val, Test"),
+        (changed(0, Awe="1.2"), r"row 2, column Awe: 1.2 is outside \[0, 1\]"),
+        (changed(0, Fear="high"), "row 2, column Fear: 'high' is not a number"),
+        (changed(0, Country="7"), "row 2, column Country: '7' is none of China"),
+        (changed(0, Country_string="Venezuela"), "the tables disagree: China and Venezuela"),
+        (changed(0, Age="-3"), "row 2, column Age: -3 is outside"),
+        (changed(3, Subject_ID="Speaker_0"), "speaker Speaker_0 is in validation here and in train"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, table: list[dict[str, Any]], words: str) -> None:
+    with pytest.raises(VocalgenError, match=words):
+        scan(exvo(tmp_path, table))
+
+
+def test_tables_that_disagree(tmp_path: Path) -> None:
+    avb(tmp_path)
+    table = [{"File_ID": row["File_ID"], "Split": "Val", "Voc_Type": "Gasp"} for row in rows()[:1]]
+    write(tmp_path / "labels" / "type_info.csv", table)
+    with pytest.raises(VocalgenError, match=r"type_info\.csv, row 2, column Split: the tables disagree: Train and Val"):
+        scan(tmp_path)
+
+
+def test_folders_without_the_release(tmp_path: Path) -> None:
+    with pytest.raises(VocalgenError, match="is not a folder"):
+        scan(tmp_path / "absent")
+    with pytest.raises(VocalgenError, match=r"no data_info\.csv"):
+        scan(tmp_path)
+    write(tmp_path / "data_info.csv", rows())
+    with pytest.raises(VocalgenError, match="has no audio; its clips belong into"):
+        scan(tmp_path)
+    with pytest.raises(VocalgenError, match=r"no data_info\.fewshot\.csv"):
+        scan(tmp_path, fewshot=True)
+    write(tmp_path / "data_info.csv", rows(), ["File_ID", "Awe"])
+    (tmp_path / "wav").mkdir()
+    with pytest.raises(VocalgenError, match="column Split is missing; its first line has file_id, awe"):
+        scan(tmp_path)
