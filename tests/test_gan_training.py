@@ -285,6 +285,27 @@ def test_variety() -> None:
 # Previews
 
 
+@pytest.mark.parametrize("kind", ["stylegan2", "msggan"])
+def test_two_processes(corpus: Path, scorer: Path, tmp_path: Path, root: Path, launch: Any, kind: str) -> None:
+    config, run = tmp_path / "config.yaml", tmp_path / "run"
+    changes: dict[str, Any] = {"scorer": str(scorer), "fid_clips": 12, "loop": {"preview_every": 2}}
+    if kind == "msggan":
+        model = {"patch": 4, "base": [1, 2], "channels": [8], "z_dim": 6}
+        given = values(corpus, run, 3, **changes)
+        kept = {key: given[key] for key in ("data", "loop", "mel", "scorer", "fid_clips")}
+        config.write_text(yaml.safe_dump({**kept, "kind": kind, "emotions": ["Awe"], "model": model}))
+    else:
+        config.write_text(yaml.safe_dump(values(corpus, run, 3, **changes)))
+    launcher = ("--config_file", root / "recipes" / "accelerate" / "multi_cpu.yaml")
+    done = launch(*launcher, root / "recipes" / "train_gan.py", config)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((run / "environment.json").read_text())["processes"] == 2
+    logged = [line for line in lines(run) if "grad_norm" in line]
+    assert len(logged) == 3 and all(np.isfinite(list(line.values())).all() for line in logged)
+    again = launch(*launcher, root / "recipes" / "train_gan.py", config, "loop.steps=4")
+    assert again.returncode == 0 and "going on from step 3" in again.stderr
+
+
 @pytest.fixture(scope="module")
 def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
