@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,6 +91,32 @@ def prepare_hume_prosody(
     _prepare(lambda: hume_prosody.scan(folder), out, verify, processes)
 
 
+@prepare_app.command("modulate-sonata")
+def prepare_sonata(
+    folder: Annotated[Path, typer.Argument(help="Folder of the recordings and their texts.")],
+    mapping: Annotated[
+        Path, typer.Option(metavar="FILE", help="YAML that says how files are named and times written; see recipes/.")
+    ],
+    out: OutOption,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw by actor, if the mapping has no splits.")] = 0,
+    verify: VerifyOption = True,
+    processes: ProcessesOption = _PROCESSES,
+) -> None:
+    """MODULATE-SONATA: 25 acted emotions, cut into segments (FLAC) beside the manifest."""
+    from vocalgen.corpora import sonata
+
+    layout = sonata.read_layout(mapping)
+    found, remarks = sonata.segments(folder, layout)
+    target = out.with_name(f"{out.stem}-segments")
+
+    def cut() -> Manifest:
+        with _progress("cutting", len(found)) as advance:
+            manifest = sonata.cut(found, layout, target, seed, lambda: advance(1))
+        return replace(manifest, notes=(*remarks, *manifest.notes))
+
+    _prepare(cut, out, verify, processes)
+
+
 @prepare_app.command("folder")
 def prepare_folder(
     source: Annotated[
@@ -162,15 +190,22 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
 
 
 def _verify(manifest: Manifest, processes: int) -> tuple[Manifest, VerificationReport]:
+    from vocalgen.corpora.verify import verify
+
+    with _progress("verifying", len(manifest)) as advance:
+        return verify(manifest, processes, advance)
+
+
+@contextmanager
+def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; what is yielded takes the number of further items done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from vocalgen.corpora.verify import verify
-
-    columns = (TextColumn("verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("verifying", total=len(manifest))
-        return verify(manifest, processes, lambda done: bar.advance(task, done))
+        task = bar.add_task(doing, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def _print_report(report: VerificationReport, path: Path, console: Console) -> None:

@@ -1,0 +1,267 @@
+"""MODULATE-SONATA (arXiv 2403.14048, section 2.3): long recordings of actors in roles, cut into emotional sentences.
+
+A recording comes with a text that says at what time which sentence of which emotion is spoken. How the release names
+its files and writes its times is not public, so both are described by a mapping, a YAML file:
+
+    recording: "(?P<actor>[^/]+)/(?P<role>[^/]+)[.]mp3"     # whole path below the corpus folder
+    text: "{actor}/{role}.txt"                              # the text of a recording
+    line: "(?P<start>[0-9:.]+)-(?P<end>[0-9:.]+) +(?P<emotion>[A-Za-z/ ()]+): *(?P<sentence>.*)"
+    splits: {train: [anna, ben], validation: [cleo], test: [dan]}      # actors; left out: drawn by actor
+
+`end` may be missing from the line: a sentence then lasts until the next one begins. Lines that do not match are
+counted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from vocalgen import audio
+from vocalgen.corpora.folder import draw_splits
+from vocalgen.corpora.manifest import SPLITS, Clip, Manifest
+from vocalgen.emotions import SONATA25, one_hot
+from vocalgen.errors import VocalgenError
+
+EXPECTED = {"train": (516, 16), "validation": (125, 4), "test": (115, 3)}
+"""Segments and actors of each split (white paper, table 3, which sums to 756; table 4 gives another split of 753)."""
+
+LABELS = ("Role", "Sentence")
+"""Further labels. Every emotion has sentences of its own: a recogniser may read the words and not the voice."""
+
+SHORTEST = 0.1
+"""Seconds below which a segment is a mistake."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the YAML file says, checked."""
+
+    recording: re.Pattern[str]
+    text: str
+    line: re.Pattern[str]
+    splits: Mapping[str, str]
+    """Split by actor; empty: they are drawn."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One sentence of a recording.
+
+    Args:
+        id: actor, role and start in milliseconds.
+        recording: audio file.
+        start, end: seconds; `end` is infinite for the last one of a recording whose lines have no ends.
+    """
+
+    id: str
+    recording: Path
+    actor: str
+    role: str
+    emotion: str
+    sentence: str
+    start: float
+    end: float
+
+
+def read_layout(path: str | os.PathLike[str]) -> Layout:
+    """Read the YAML file.
+
+    Raises:
+        VocalgenError: it cannot be read, has unknown or missing keys, or a pattern that is none or lacks a group.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise VocalgenError(f"cannot read the mapping {path} ({reason})") from error
+    if not isinstance(values, dict):
+        raise VocalgenError(f"{path} is no mapping of keys to values")
+    known = {"recording", "text", "line", "splits"}
+    wrong = sorted(set(values) - known) or sorted({"recording", "text", "line"} - set(values))
+    if wrong:
+        problem = "missing" if wrong[0] in known else "unknown"
+        raise VocalgenError(
+            f"{path}: {wrong[0]!r} is {problem}; a mapping has recording, text, line and, maybe, splits"
+        )
+    recording = _pattern(path, "recording", values["recording"], ("actor",))
+    text = str(values["text"])
+    unnamed = set(re.findall(r"{(\w*)}", text)) - set(recording.groupindex)
+    if unnamed:
+        raise VocalgenError(f"{path}: text has {{{sorted(unnamed)[0]}}}, which is no group of recording")
+    splits = values.get("splits") or {}
+    if not isinstance(splits, dict) or not all(isinstance(actors, list) for actors in splits.values()):
+        raise VocalgenError(f"{path}: splits is no table of actors by split, such as {{train: [anna], test: [ben]}}")
+    unknown = sorted(set(splits) - set(SPLITS))
+    if unknown:
+        raise VocalgenError(f"{path}: split {unknown[0]!r} is none of {', '.join(SPLITS)}")
+    by_actor: dict[str, str] = {}
+    for split, actors in splits.items():
+        for actor in map(str, actors or ()):
+            if by_actor.setdefault(actor, split) != split:
+                raise VocalgenError(f"{path}: actor {actor} is in {by_actor[actor]} and in {split}")
+    return Layout(recording, text, _pattern(path, "line", values["line"], ("start", "emotion")), by_actor)
+
+
+def _pattern(path: str | os.PathLike[str], key: str, text: object, groups: tuple[str, ...]) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(str(text))
+    except re.error as error:
+        raise VocalgenError(f"{path}: {key} is no regular expression ({error})") from error
+    lacking = [group for group in groups if group not in pattern.groupindex]
+    if lacking:
+        raise VocalgenError(f"{path}: {key} lacks the group (?P<{lacking[0]}>...)")
+    return pattern
+
+
+def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segment], tuple[str, ...]]:
+    """All sentences of all recordings, and remarks about lines that were not understood.
+
+    Raises:
+        VocalgenError: no recording matches; a text is missing or cannot be read; a time that is none, or that ends
+            before it begins; an emotion that is none of the 25; two segments of one name.
+    """
+    root = Path(os.path.abspath(folder))
+    if not root.is_dir():
+        raise VocalgenError(f"{folder} is not a folder")
+    found: list[Segment] = []
+    skipped: list[str] = []
+    for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        match = mapping.recording.fullmatch(path.relative_to(root).as_posix())
+        if match is not None:
+            found += _of_recording(path, match.groupdict(), root, mapping, skipped)
+    if not found:
+        raise VocalgenError(f"{folder}: no recording with a sentence matches {mapping.recording.pattern!r}")
+    names = [segment.id for segment in found]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise VocalgenError(f"two recordings make a segment {twice}; let `recording` name actor and role apart")
+    remark = f"{len(skipped)} lines of text were not understood, the first: {skipped[0]}" if skipped else ""
+    return found, (remark,) if remark else ()
+
+
+def _of_recording(
+    path: Path, groups: Mapping[str, str | None], root: Path, mapping: Layout, skipped: list[str]
+) -> list[Segment]:
+    named = {key: value or "" for key, value in groups.items()}
+    text = root / re.sub(r"{(\w+)}", lambda field: named[field[1]], mapping.text)
+    try:
+        lines = text.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VocalgenError(f"cannot read {text}, the text of {path.name} ({reason})") from error
+    actor, role = named["actor"], named.get("role", "")
+    spoken: list[Segment] = []
+    for number, line in enumerate(lines, start=1):
+        match = mapping.line.fullmatch(line.strip())
+        if match is None:
+            skipped += [f"{text.name}:{number}"] if line.strip() else []
+            continue
+        where, given = f"{text}, line {number}", match.groupdict()
+        start, end = seconds(given["start"], where), seconds(given.get("end") or "inf", where)
+        name = "-".join([*(_safe(part) for part in (actor, role) if part), f"{round(1000 * start):07d}"])
+        sentence = (given.get("sentence") or "").strip()
+        spoken.append(Segment(name, path, actor, role, _emotion(given["emotion"], where), sentence, start, end))
+    return list(_closed(spoken, text))
+
+
+def _closed(spoken: list[Segment], text: Path) -> Iterator[Segment]:
+    """Segments with the missing ends taken from the beginnings behind them."""
+    for segment, following in zip(spoken, [*spoken[1:], None], strict=True):
+        end = segment.end
+        if math.isinf(end) and following is not None:
+            end = following.start
+        if end - segment.start < SHORTEST:
+            lasts = f"from {segment.start:g} s to {end:g} s"
+            raise VocalgenError(f"{text}: segment {segment.id} lasts {lasts}; mend the times")
+        yield Segment(**{**vars(segment), "end": end})
+
+
+def seconds(text: str, where: str = "time") -> float:
+    """12.5, 1:02.5 or 1:00:02.5 as seconds.
+
+    Raises:
+        VocalgenError: it is none of these.
+
+    >>> seconds("1:02.5"), seconds("1:00:02")
+    (62.5, 3602.0)
+    """
+    try:
+        parts = [float(part) for part in text.strip().split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or any(part < 0 or math.isnan(part) for part in parts):
+        raise VocalgenError(f"{where}: {text!r} is no time; write 12.5, 1:02.5 or 1:00:02.5")
+    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+
+
+def _emotion(text: str, where: str) -> str:
+    """The official name; `seductionecstasy` and the like are the release's spellings."""
+    try:
+        return SONATA25.emotions[SONATA25.index(text)]
+    except VocalgenError as error:
+        raise VocalgenError(f"{where}: {error}") from error
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", name) or "_"
+
+
+def cut(
+    found: list[Segment], mapping: Layout, out: Path, seed: int = 0, advance: Callable[[], None] = lambda: None
+) -> Manifest:
+    """Write every segment as FLAC into `out` and list them; those that are there already stay.
+
+    Args:
+        seed: of the draw by actor, where the mapping has no splits.
+        advance: called after every segment.
+
+    Raises:
+        VocalgenError: a recording cannot be read, or ends before a segment; an actor without a split; no space.
+    """
+    splits = dict(mapping.splits) or draw_splits({segment.actor for segment in found}, seed)
+    missing = sorted({segment.actor for segment in found} - set(splits))
+    if missing:
+        raise VocalgenError(f"the mapping puts actor {missing[0]} into no split; name all {len(missing)} of them")
+    clips: list[Clip] = []
+    opened: tuple[Path, audio.Wave, int] | None = None
+    for segment in found:
+        file = out / f"{segment.id}.flac"
+        if not file.is_file():
+            if opened is None or opened[0] != segment.recording:
+                opened = (segment.recording, *audio.read(segment.recording))
+            _, wave, rate = opened
+            part = wave[round(segment.start * rate) : None if math.isinf(segment.end) else round(segment.end * rate)]
+            if len(part) < SHORTEST * rate:
+                raise VocalgenError(f"{segment.recording} ends before segment {segment.id} at {segment.start:g} s")
+            audio.write(file, part, rate, "flac")
+        clips.append(
+            Clip(
+                id=segment.id,
+                file=file,
+                split=splits[segment.actor],
+                speaker=segment.actor,
+                seconds=math.nan,
+                flags=(),
+                intensities=one_hot(segment.emotion, SONATA25),
+                labels=(segment.role, segment.sentence),
+            )
+        )
+        advance()
+    return Manifest(SONATA25, tuple(clips), _notes(clips), LABELS)
+
+
+def _notes(clips: list[Clip]) -> tuple[str, ...]:
+    notes = []
+    for split, (count, actors) in EXPECTED.items():
+        chosen = [clip for clip in clips if clip.split == split]
+        found = (len(chosen), len({clip.speaker for clip in chosen}))
+        if found != (count, actors):
+            notes.append(f"{split}: {found[0]} segments of {found[1]} actors; published are {count} of {actors}")
+    return tuple(notes)
