@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ class _InOrder(TyperGroup):
     """Lists what comes first in the work first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["prepare", "stats"]
+        return ["prepare", "verify", "stats"]
 
 
 data_app = typer.Typer(
@@ -145,6 +146,35 @@ def prepare_folder(
 
     known = get_vocabulary(vocabulary) if vocabulary else None
     _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes)
+
+
+@data_app.command("verify")
+def verify(
+    manifest: Annotated[Path, typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`.")],
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="emogator, hume-vocalburst, hume-prosody or modulate-sonata; default: the one of these emotions.",
+        ),
+    ] = None,
+) -> None:
+    """Hold a manifest against what is published of its corpus: clips, speakers, audio, labels.
+
+    Ends with status 1 if they differ. Also warns of labels that the numbers in the files' names give away.
+    """
+    from vocalgen.corpora.check import corpus_of, leaks, problems
+    from vocalgen.corpora.manifest import Manifest
+
+    loaded = Manifest.load(manifest)
+    found = problems(loaded, corpus_of(loaded, corpus))
+    for leak in leaks(loaded):
+        print(f"warning: {leak}", file=sys.stderr)
+    for problem in found:
+        print(problem)
+    if found:
+        raise typer.Exit(1)
+    print(f"{manifest}: {len(loaded):,} clips, as published")
 
 
 @data_app.command("stats")

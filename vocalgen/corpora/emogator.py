@@ -20,6 +20,9 @@ CONTRIBUTORS = 357
 LAST_TRAIN, LAST_VALIDATION = 284, 319
 """The split is by contributor: 1-284 train, 285-319 validation, 320-357 test."""
 
+EXPECTED = {"train": (25_560, 284), "validation": (3_150, 35), "test": (3_420, 38)}
+"""Clips and contributors of each split."""
+
 _NAME = re.compile(r"(\d{6})-(\d{2})-(\d)\.(mp3|wav|flac|ogg|opus)")
 _SUBFOLDERS = ("", "data/mp3", "mp3", "data")
 _ONE_HOT = [one_hot(name, EMOGATOR30) for name in EMOGATOR30.emotions]
