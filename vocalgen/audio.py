@@ -84,14 +84,28 @@ def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[
         VocalgenError: the file is missing, unreadable, empty, or holds NaN or infinite samples.
     """
     channels, rate = _decode(path)
-    if not channels.size:
-        raise VocalgenError(f"{path} holds no audio; remove it or record it again")
-    if not np.isfinite(channels).all():
-        raise VocalgenError(f"{path} holds NaN or infinite samples; export it again from its source")
-    wave = _mono(channels)
+    wave = _sound(channels, str(path))
     if sample_rate is None:
         return wave, rate
     return resample(wave, rate, sample_rate), sample_rate
+
+
+def decode(content: bytes, name: str) -> tuple[Wave, int]:
+    """Read the content of an audio file as `read` does; `name` is what errors call it.
+
+    Raises:
+        VocalgenError: it is unreadable, empty, or holds NaN or infinite samples.
+    """
+    channels, rate = _samples(io.BytesIO(content), name)
+    return _sound(channels, name), rate
+
+
+def _sound(channels: NDArray[np.float32], name: str) -> Wave:
+    if not channels.size:
+        raise VocalgenError(f"{name} holds no audio; remove it or record it again")
+    if not np.isfinite(channels).all():
+        raise VocalgenError(f"{name} holds NaN or infinite samples; export it again from its source")
+    return _mono(channels)
 
 
 def write(path: str | os.PathLike[str], wave: Any, sample_rate: int, format: str | None = None) -> None:
@@ -219,16 +233,20 @@ def inspect(path: str | os.PathLike[str]) -> AudioReport:
 
 def _decode(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
     """All samples as (samples, channels) float32, and the rate."""
-    import soundfile
-
     if not Path(path).is_file():
         raise VocalgenError(f"{path} is not a file; check the path")
+    return _samples(os.fspath(path), str(path))
+
+
+def _samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int]:
+    import soundfile
+
     try:
-        channels, rate = soundfile.read(os.fspath(path), dtype="float32", always_2d=True)
+        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
         reason = str(getattr(error, "error_string", "") or error).rstrip(".")
         raise VocalgenError(
-            f"cannot read {path} as audio ({reason}); convert it to wav, flac, mp3, ogg or opus"
+            f"cannot read {name} as audio ({reason}); convert it to wav, flac, mp3, ogg or opus"
         ) from error
     return channels, int(rate)
 

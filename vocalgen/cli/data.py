@@ -118,6 +118,35 @@ def prepare_sonata(
     _prepare(cut, out, verify, processes)
 
 
+@prepare_app.command("modulate-stream")
+def prepare_stream(
+    folder: Annotated[Path, typer.Argument(help="Folder below which the opus clips lie.")],
+    table: Annotated[Path, typer.Option(metavar="FILE", help="The release's table (TSV).")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the shards and index.json.")],
+    rows: Annotated[int, typer.Option(metavar="N", help="Rows of the table a shard.")] = 10_000,
+    most_child: Annotated[
+        float, typer.Option(metavar="P", help="Leave out clips with a greater probability of a child's voice.")
+    ] = 1.0,
+    processes: ProcessesOption = _PROCESSES,
+) -> None:
+    """MODULATE-STREAM: 1.88 million clips into tar shards (WebDataset); goes on after a stop.
+
+    Example: vocalgen data prepare modulate-stream DIR --table clips.tsv --out data/stream --most-child 0.5
+    """
+    from vocalgen.corpora.stream import CLIPS, INDEX, Packing, pack
+
+    with _progress("packing", None) as advance:
+        index = pack(folder, table, out, Packing(rows, most_child), processes, advance)
+    counts = {name: int(index[name]) for name in ("clips", "child", "missing", "wrong")}
+    print(
+        f"{out / INDEX}: {counts['clips']:,} clips of {index['seconds'] / 3600:,.1f} h in {len(index['shards'])} "
+        f"shards; left out: {counts['child']:,} maybe of children, {counts['missing']:,} without a file, "
+        f"{counts['wrong']:,} rows that cannot be read"
+    )
+    if sum(counts.values()) != CLIPS:
+        print(f"note: the full corpus has {CLIPS:,} clips")
+
+
 @prepare_app.command("folder")
 def prepare_folder(
     source: Annotated[
@@ -227,7 +256,7 @@ def _verify(manifest: Manifest, processes: int) -> tuple[Manifest, VerificationR
 
 
 @contextmanager
-def _progress(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar on standard error; what is yielded takes the number of further items done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
