@@ -36,6 +36,7 @@ VERBS = {
     "embed": Verb("vocalgen.cli.embed", "embed", "Write embeddings of clips to a file."),
     "metrics": Verb("vocalgen.cli.metrics", "metrics_app", "Single numbers for scripts: fid, kad, heep, s-gen, ccc..."),
     "data": Verb("vocalgen.cli.data", "data_app", "Prepare, verify and describe a corpus."),
+    "submission": Verb("vocalgen.cli.submission", "submission_app", "Check submission files of the challenges."),
     "doctor": Verb("vocalgen.cli.doctor", "doctor", "Check this installation and say how to mend it."),
 }
 
@@ -86,8 +87,8 @@ def main(
 def run(arguments: Sequence[str] | None = None) -> None:
     """Entry point: run a verb, print errors as one line on stderr, exit.
 
-    Exit codes: 0 done; 1 a bug in vocalgen; 2 something the user can mend; 130 Ctrl-C; 141 the reader of a
-    pipe has left.
+    Exit codes: 0 done; 1 a check that found something, or a bug in vocalgen; 2 something the user can mend;
+    130 Ctrl-C; 141 the reader of a pipe has left.
     """
     args = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in args
