@@ -49,6 +49,9 @@ from vocalgen.weights import read_json
 KEPT = ("README.md", "figures")
 """What a folder keeps when its weights are replaced."""
 
+CHECKPOINT = ("model_index.json", "config.json")
+"""One of these is in every checkpoint."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
@@ -63,6 +66,12 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     transformer = load_part(Path(options.transformer), "MelTransformer")
     mel = transformer.front_end.to_dict()
     autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else MelFrames(mel)
+    if transformer.config.in_channels != autoencoder.latent_dim:
+        raise VocalgenError(
+            f"the transformer makes {transformer.config.in_channels} channels, "
+            f"{'the autoencoder' if options.autoencoder else 'a log-mel'} has {autoencoder.latent_dim}; "
+            f"give the --autoencoder it was trained on"
+        )
     vocoder = load_vocoder(options.vocoder) if options.vocoder else GriffinLim(mel)
     return VocalBurstPipeline(transformer, autoencoder, vocoder, changes)
 
@@ -133,7 +142,14 @@ def _recogniser(path: str) -> Recogniser | Emo18:
 
 
 def save(model: Any, out: Path) -> None:
-    """Write the folder, keep its card, and bring the list of checksums beside it up to date, if there is one."""
+    """Write the folder, keep its card, and bring the list of checksums beside it up to date, if there is one.
+
+    Raises:
+        VocalgenError: the folder holds something else than a checkpoint, or cannot be written.
+    """
+    others = [path.name for path in out.iterdir() if path.name not in KEPT] if out.is_dir() else []
+    if others and not set(CHECKPOINT) & set(others):
+        raise VocalgenError(f"{out} holds other files than a checkpoint, and would be replaced; choose another folder")
     with atomic_path(out) as folder:
         model.to(torch.float16).save_pretrained(folder)
         for path in folder.rglob("*.json"):

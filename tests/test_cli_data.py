@@ -122,14 +122,14 @@ def test_refusals_leave_nothing_behind(corpus: Path, tmp_path: Path, monkeypatch
     assert "not a folder" in refusal("prepare", "emogator", tmp_path / "missing", "--out", out)
     assert "unknown vocabulary" in refusal("prepare", "folder", corpus, "--out", out, "--vocabulary", "x")
     assert "unknown split" in refusal("prepare", "folder", corpus, "--out", out, "--split", "x")
-    assert "cannot write" in refusal("prepare", "emogator", corpus, "--out", corpus)
+    assert "ends in .csv" in refusal("prepare", "emogator", corpus, "--out", corpus)
     assert "cannot write" in refusal("prepare", "emogator", corpus, "--out", corpus / "000001-01-1.mp3" / "m.csv")
     assert "cannot read the manifest" in refusal("stats", tmp_path / "missing.csv")
 
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert "No space left" in refusal("prepare", "emogator", corpus, "--out", out, *ONE_PROCESS)
     assert list(out.parent.iterdir()) == []
 

@@ -22,9 +22,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     The body may create a file or a folder there. A folder replaces an older folder of that name.
 
     Raises:
-        VocalgenError: the target cannot be written (full disk, read-only folder, a file where a folder should be).
+        VocalgenError: the target cannot be written (full disk, read-only folder, a file where a folder should be, a
+            device).
     """
     target = Path(path)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise VocalgenError(f"cannot write {target}: it is a device, a socket or a pipe; choose another place")
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,9 +77,18 @@ def _alive(process: int) -> bool:
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically."""
+    """Write `text` as UTF-8 to `path` atomically.
+
+    Raises:
+        VocalgenError: the target cannot be written, or the text has characters that are none, as file names may.
+    """
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = ascii(text[max(error.start - 20, 0) : error.end + 20])
+        raise VocalgenError(f"cannot write {path}: {shown} is not valid text; rename the file it comes from") from error
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
 
 
 @contextmanager

@@ -35,10 +35,15 @@ def load_strictly(folder: Path, build: Callable[[dict[str, Any]], nn.Module]) ->
         module = build(config)
     except VocalgenError as error:
         raise VocalgenError(f"{folder / 'config.json'}: {error}") from error
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
         raise VocalgenError(f"{folder / 'config.json'} does not describe a network ({error})") from error
     expected = {key: list(value.shape) for key, value in module.state_dict().items()}
     _require_same(folder, {key: list(value.shape) for key, value in stored.items()}, expected)
+    broken = next((key for key, value in stored.items() if not torch.isfinite(value).all()), None)
+    if broken is not None:
+        raise VocalgenError(
+            f"{folder}: the weights hold NaN or infinity, first in {broken}; fetch the checkpoint again"
+        )
     module.load_state_dict(stored)  # copies into float32 whatever the file's type
     return module.eval().requires_grad_(False)
 
@@ -75,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise VocalgenError(f"cannot read {path} ({error}); not a vocalgen checkpoint, or an incomplete one") from error
     if not isinstance(values, dict):
         raise VocalgenError(f"{path} is no JSON object; not a vocalgen checkpoint")

@@ -232,18 +232,21 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
     from vocalgen.atomic import atomic_write_text
 
     console = Console()
+    if out.suffix.lower() != ".csv":
+        raise VocalgenError(f"{out}: a manifest is a CSV; give --out a name that ends in .csv")
     _require_writable(out)
     manifest = scan()
     report_path = out.with_suffix(".report.json")
     if verify:
         manifest, report = _verify(manifest, processes)
+        manifest.save(out)
         atomic_write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n")
         _print_report(report, report_path, console)
     else:
+        manifest.save(out)
         report_path.unlink(missing_ok=True)  # one of an earlier run would speak of other clips
         for note in (*manifest.notes, "not verified: durations and flags are unknown"):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    manifest.save(out)
     splits = ", ".join(f"{len(manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
     console.print(f"wrote {out}: {len(manifest):,} clips ({splits})", highlight=False, markup=False, soft_wrap=True)
 

@@ -167,7 +167,7 @@ def _pair(x: Any, y: Any, emotion: str | None) -> tuple[Any, Any]:
 
 
 def _chosen(found: Any, emotion: str | None) -> Any:
-    return found.of(emotion) if emotion and hasattr(found, "of") else found
+    return found.of(emotion) if emotion is not None and hasattr(found, "of") else found
 
 
 def _sets(x: Embedded | Gaussian, y: Embedded | Gaussian) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import typer
 from vocalgen.errors import VocalgenError
 
 Json = Annotated[bool, typer.Option("--json", metavar="", help="Print an object with all that belongs to the number.")]
-Seed = Annotated[int, typer.Option(metavar="N", help="Of random draws.")]
-Draws = Annotated[int, typer.Option(metavar="N", help="Of the bootstrap interval in --json; 0 leaves it out.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of random draws.")]
+Draws = Annotated[int, typer.Option(metavar="N", min=0, help="Of the bootstrap interval in --json; 0 leaves it out.")]
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def refused() -> Iterator[None]:
     """What a metric refuses is something the user can mend."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         raise VocalgenError(str(error)) from error
 
 

@@ -92,12 +92,16 @@ def sample(
     conditions = [parse_condition(text, vocabulary) for text in emotion]
     for note in dict.fromkeys(note for condition in conditions for note in condition.notes):
         print(f"note: {note}", file=sys.stderr)
+    conditions = list({condition.label: condition for condition in conditions}.values())  # one spelling is enough
     jobs = [
         Job(condition, i, target.file or target.folder / f"{condition.label}-{i}.{target.format}")
         for condition in conditions
         for i in range(seed, seed + number)
     ]
     outputs.require_folder(target.folder)
+    taken = next((job.path for job in jobs if job.path.is_dir()), None)
+    if taken is not None:
+        raise VocalgenError(f"{taken} is a folder, where a clip should go; choose another --out")
 
     synthesis = outputs.load(folder, device)
     for start in range(0, len(jobs), synthesis.tile):

@@ -139,6 +139,9 @@ def _read(table: Path) -> list[_Row]:
 def _read_csv(lines: Iterable[str], table: Path) -> list[_Row]:
     reader = csv.reader(lines)
     header = [name.strip().lower() for name in next(reader, [])]
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if repeated:
+        raise VocalgenError(f"{table}: column {', '.join(repeated)} appears twice; keep one")
     if not set(header) & set(_SYNONYMS["file"]):
         raise VocalgenError(f"{table} has no column `file` (found: {', '.join(header) or 'nothing'}); add it")
     rows = []
@@ -157,8 +160,9 @@ def _read_jsonl(lines: Iterable[str], table: Path) -> list[_Row]:
             continue
         try:
             cells = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise VocalgenError(f"{table}: row {number} is not JSON ({error.msg}); mend it") from error
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or error
+            raise VocalgenError(f"{table}: row {number} is not JSON ({reason}); mend it") from error
         if not isinstance(cells, dict):
             raise VocalgenError(f'{table}: row {number} is not a JSON object; write {{"file": ..., "emotion": ...}}')
         rows.append(_Row(number, {str(name).lower(): value for name, value in cells.items()}))

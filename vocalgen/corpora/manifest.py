@@ -241,6 +241,10 @@ def _check(manifest: Manifest) -> None:
     for row, clip in _numbered(manifest.rows):
         if not clip.id:
             raise VocalgenError(f"row {row}, column id is blank; give every clip a name")
+        if not f"{clip.id}{clip.file}".isprintable():
+            raise VocalgenError(
+                f"row {row}: {clip.file.name!a} has characters that are no text, or line breaks; rename the file"
+            )
         if clip.id in row_of_id:
             raise VocalgenError(f"row {row}, column id: {clip.id!r} is taken by row {row_of_id[clip.id]}; rename one")
         row_of_id[clip.id] = row

@@ -170,6 +170,8 @@ def _load_ours(path: Path) -> Embedded | Gaussian:
         if kind not in (EMBEDDINGS, STATISTICS):
             raise VocalgenError(f"{path}: its format is {kind or 'not ours'!r}; make it with `vocalgen embed`")
         entries: dict[str, Any] = json.loads(str(arrays["source"]))
+        if not isinstance(entries, dict):
+            raise ValueError("source is no table")
         source = Source(**{key: _frozen(entry) for key, entry in entries.items()})
         found = _embedded(arrays, source) if kind == EMBEDDINGS else _gaussian(arrays, source)
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
@@ -185,7 +187,13 @@ def _frozen(entry: Any) -> Any:
 def _embedded(arrays: dict[str, NDArray[Any]], source: Source) -> Embedded:
     found = Embedded(**{name: arrays[name] for name in ROWS}, source=source)
     n = len(found.ids)
-    if found.embeddings.ndim != 2 or any(len(getattr(found, name)) != n for name in ROWS):
+    if np.iscomplexobj(found.embeddings):
+        raise ValueError("the embeddings are complex numbers")
+    if (
+        found.embeddings.ndim != 2
+        or not found.embeddings.shape[1]
+        or any(len(getattr(found, name)) != n for name in ROWS)
+    ):
         raise ValueError(f"{n} clips, and embeddings of shape {found.embeddings.shape}")
     bad = np.flatnonzero(~np.isfinite(found.embeddings).all(axis=1))
     if len(bad):
@@ -203,6 +211,8 @@ def _gaussian(arrays: dict[str, NDArray[Any]], source: Source) -> Gaussian:
         raise ValueError(f"moments of shapes {mean.shape}, {moments['scatter'].shape}, {moments['cubic'].shape}")
     if not all(np.isfinite(moment).all() for moment in moments.values()):
         raise ValueError("NaN or infinity in the moments")
+    if int(arrays["count"]) < 0:
+        raise ValueError(f"statistics of {int(arrays['count'])} embeddings")
     statistics = Statistics(int(arrays["count"]), mean, moments["scatter"], moments["cubic"], float(moments["quartic"]))
     return Gaussian(statistics, source)
 

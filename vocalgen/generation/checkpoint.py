@@ -55,10 +55,10 @@ def resolve_checkpoint(name: str | Path | None = None) -> str:
         VocalgenError: neither a shipped model, nor a folder, nor of the form owner/name.
     """
     shipped = shipped_models()
-    chosen = str(name or DEFAULT_MODEL)
+    chosen = str(DEFAULT_MODEL if name is None else name)
     if chosen in shipped:
         return str(shipped[chosen])
-    if Path(chosen).is_dir():
+    if chosen and Path(chosen).is_dir():
         return chosen
     if f"emogator-{chosen}-24k" in shipped:
         return str(shipped[f"emogator-{chosen}-24k"])
@@ -77,7 +77,7 @@ def family_of(folder: Path) -> Family:
         VocalgenError: the folder is not a checkpoint of ours.
     """
     name = _read(folder / "model_index.json", folder).get("_class_name")
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise VocalgenError(
             f"{folder} is not a vocalgen checkpoint for making clips: model_index.json names {name}, "
             f"not one of {', '.join(FAMILIES)}"
@@ -104,8 +104,10 @@ def read_defaults(folder: Path) -> dict[str, Any]:
     Raises:
         VocalgenError: the folder is not a checkpoint of ours.
     """
-    values = _read(folder / "model_index.json", folder).get("sampling")
-    return values if isinstance(values, dict) else {}
+    values = _read(folder / "model_index.json", folder).get("sampling") or {}
+    if not isinstance(values, dict):
+        raise VocalgenError(f"{folder}: model_index.json says sampling is {values!r}, not settings by name")
+    return values
 
 
 def read_settings(folder: Path, **changes: Any) -> Settings:
@@ -138,7 +140,7 @@ def checkpoint_sha256(folder: Path) -> str:
 def _read(path: Path, folder: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VocalgenError(
             f"{folder} is not a vocalgen checkpoint for making clips: cannot read {path.relative_to(folder)} ({reason})"

@@ -69,7 +69,8 @@ def load_synthesiser(folder: Path) -> Synthesiser:
     index = read_json(folder / "model_index.json")
     parts: dict[str, Any] = {}
     for name in family.parts:
-        kind = (index.get(name) or [None, None])[-1]
+        entry = index.get(name)
+        kind = entry[-1] if isinstance(entry, list) and entry else None
         if kind is None and name == "autoencoder" and family.network == "generator":  # it makes log-mels itself
             parts[name] = None
             continue

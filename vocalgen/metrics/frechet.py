@@ -153,15 +153,29 @@ def frechet_distance(a: Statistics, b: Statistics, shrinkage: Shrinkage = None) 
 
 
 def gaussian_distance(mean_a: Array, covariance_a: Array, mean_b: Array, covariance_b: Array) -> float:
-    """`frechet_distance` from means (d,) and symmetric covariances (d, d).
+    """`frechet_distance` from means (d,) and covariances (d, d).
+
+    Raises:
+        ValueError: a covariance that is not symmetric, or has a negative variance.
 
     Examples:
         >>> gaussian_distance(np.zeros(2), np.eye(2), np.zeros(2), 4 * np.eye(2))
         2.0
     """
+    for covariance in (covariance_a, covariance_b):
+        _require_covariance(covariance)
     difference = mean_a - mean_b
     total = difference @ difference + np.trace(covariance_a) + np.trace(covariance_b)
     return max(float(total - 2 * np.sqrt(_product_eigenvalues(covariance_a, covariance_b).clip(min=0)).sum()), 0.0)
+
+
+def _require_covariance(matrix: Array) -> None:
+    """Raise ValueError unless a matrix can be a covariance, as far as its entries tell without an eigenvalue."""
+    largest = float(np.abs(matrix).max())
+    if float(np.abs(matrix - matrix.T).max()) > 1e-6 * largest:
+        raise ValueError("a covariance is not symmetric")
+    if float(np.diagonal(matrix).min()) < -1e-9 * largest:
+        raise ValueError("a covariance has a negative variance on its diagonal")
 
 
 def _product_eigenvalues(a: Array, b: Array) -> Array:

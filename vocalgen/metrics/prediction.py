@@ -118,7 +118,7 @@ def s_mtl(ccc: float, uar: float, mae: float, literal: bool = False) -> float:
         the score; 0 where CCC or UAR is not positive, as the harmonic mean tends to 0 there.
 
     Raises:
-        ValueError: a negative MAE, NaN.
+        ValueError: a negative MAE, NaN, a CCC outside [-1, 1], a UAR outside [0, 1].
 
     Examples:
         >>> round(s_mtl(0.416, 0.506, 4.22), 3)  # ComParE baseline, reported .349
@@ -126,6 +126,8 @@ def s_mtl(ccc: float, uar: float, mae: float, literal: bool = False) -> float:
     """
     if not all(map(np.isfinite, (ccc, uar, mae))) or mae < 0:
         raise ValueError(f"finite values and an MAE of at least 0 are needed, got {ccc}, {uar}, {mae}")
+    if not (-1 <= ccc <= 1 and 0 <= uar <= 1):
+        raise ValueError(f"CCC must lie in [-1, 1] and UAR in [0, 1], got {ccc} and {uar}")
     if ccc <= 0 or uar <= 0 or (literal and mae == 0):
         return 0.0
     return float(3 / (1 / ccc + 1 / uar + (1 / mae if literal else mae)))
@@ -151,6 +153,8 @@ def bootstrap(
         >>> [round(limit, 6) for limit in interval]
         [1.0, 1.0, 1.0]
     """
+    if draws < 1:
+        raise ValueError(f"an interval needs one resample at least, got {draws}")
     t, p = np.asarray(truth), np.asarray(prediction)
     names = [str(entry) for entry in (range(len(t)) if clusters is None else clusters)]
     if len(names) != len(t):
@@ -182,4 +186,8 @@ def _labels(truth: ArrayLike, prediction: ArrayLike) -> tuple[NDArray[np.generic
     t, p = np.asarray(truth), np.asarray(prediction)
     if t.ndim != 1 or t.shape != p.shape or not len(t):
         raise ValueError(f"two lists of labels of one length are needed, got shapes {t.shape} and {p.shape}")
+    for labels in (t, p):
+        blank = np.isnan(labels) if labels.dtype.kind == "f" else np.isin(labels.astype(str), ("", "nan", "NaN"))
+        if blank.any():
+            raise ValueError(f"{int(blank.sum())} labels are blank or NaN, the first is in place {int(blank.argmax())}")
     return t, p

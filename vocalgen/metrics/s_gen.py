@@ -46,12 +46,15 @@ def s_gen(
         undefined: a HEEP of NaN counts as "zero", or makes the score "nan".
 
     Raises:
-        ValueError: a distance that is not positive, a missing emotion under "error", or nothing left.
+        ValueError: a distance or a cap that is not positive, a HEEP outside [-1, 1], a missing emotion under "error",
+            or nothing left.
 
     Examples:
         >>> round(s_gen({"Awe": 4.81}, {"Awe": 0.46}, ("Awe", "Triumph")).total, 4)
         0.167
     """
+    if cap is not None and not cap > 0:
+        raise ValueError(f"the cap of 1 / FID must be positive, got {cap}")
     scores: dict[str, float] = {}
     notes = []
     for name in emotions:
@@ -65,6 +68,8 @@ def s_gen(
             continue
         if not fid[name] > 0:
             raise ValueError(f"{name}: the Fréchet distance must be positive, got {fid[name]}")
+        if not (np.isnan(heep[name]) or -1 <= heep[name] <= 1):
+            raise ValueError(f"{name}: HEEP is a correlation in [-1, 1], got {heep[name]}")
         inverse, heard = 1 / fid[name], heep[name]
         if cap is not None and inverse > cap:
             notes.append(f"{name}: 1 / FID {inverse:.3g} was capped at {cap:g}")

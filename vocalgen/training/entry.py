@@ -84,7 +84,7 @@ def _main(choose: Callable[[argparse.Namespace], Kind], arguments: Sequence[str]
         "--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch"
     )
     add_debug(parser)
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     with reported("stopped; repeat the command to go on from the last save", options.debug):
         config_class, objective_class = choose(options)
         config = load_config(config_class, options.config, options.overrides)

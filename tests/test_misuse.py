@@ -1,0 +1,214 @@
+"""What people do by mistake: nothing is destroyed, nothing wrong passes as a number, and messages say what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bursts import burst
+from debug import debug_pipeline
+from safetensors.torch import load_file, save_file
+
+from vocalgen import VocalgenError, audio
+from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.cli import main as cli
+from vocalgen.corpora.folder import scan
+from vocalgen.generation.checkpoint import read_defaults, resolve_checkpoint
+from vocalgen.generation.loading import load_synthesiser
+from vocalgen.metrics.frechet import gaussian_distance
+from vocalgen.metrics.prediction import bootstrap, ccc, s_mtl, uar
+from vocalgen.metrics.s_gen import s_gen
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.run([str(argument) for argument in arguments])
+    assert isinstance(stop.value.code, int)
+    return stop.value.code, " ".join(capsys.readouterr().err.split())
+
+
+# Files
+
+
+def test_what_is_neither_file_nor_folder_is_never_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(place))
+        with pytest.raises(VocalgenError, match="it is a device, a socket or a pipe"), atomic_path(place) as temporary:
+            temporary.write_text("x")
+        assert place.is_socket()
+    with pytest.raises(VocalgenError, match="it is a device"):
+        atomic_write_text(os.devnull, "x")
+
+
+def test_a_manifest_never_takes_the_place_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip = tmp_path / "awe" / "1.wav"
+    audio.write(clip, burst(0, 0.3, 8000), 8000)
+    before = clip.read_bytes()
+    code, said = run(capsys, "data", "prepare", "folder", tmp_path, "--split", "train", "--out", clip)
+    assert code == 2 and "ends in .csv" in said and clip.read_bytes() == before
+
+
+def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "clips" / "awe"
+    audio.write(folder / "1.wav", burst(0, 0.3, 8000), 8000)
+    os.rename(folder / "1.wav", os.fsencode(folder) + b"/lat\xe9.wav")
+    out = tmp_path / "m.csv"
+    code, said = run(capsys, "data", "prepare", "folder", folder.parent, "--split", "train", "--out", out)
+    assert code == 2 and "rename the file" in said and not out.exists()
+
+
+def export(root: Path, *arguments: object) -> None:
+    spec = importlib.util.spec_from_file_location("export", root / "recipes" / "export.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "debug"
+    debug_pipeline().save_pretrained(folder)
+    return folder
+
+
+def test_export_replaces_checkpoints_only(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    parts = [f"--{part}={checkpoint / part}" for part in ("transformer", "autoencoder", "vocoder")]
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("precious")
+    with pytest.raises(SystemExit) as stop:
+        export(root, "pipeline", *parts, "--out", tmp_path / "home")
+    assert stop.value.code == 2 and (tmp_path / "home" / "thesis.txt").read_text() == "precious"
+    for _ in range(2):  # new, and over itself
+        export(root, "pipeline", *parts, "--out", tmp_path / "made")
+    assert (tmp_path / "made" / "model_index.json").is_file()
+
+
+def test_export_needs_the_autoencoder(
+    checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        export(root, "pipeline", "--transformer", checkpoint / "transformer", "--out", tmp_path / "made")
+    assert "makes 4 channels, a log-mel has 100; give the --autoencoder" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+
+
+def test_options_may_stand_anywhere(root: Path, tmp_path: Path) -> None:
+    recipe = root / "recipes" / "emogator" / "msggan.yaml"
+    script = [sys.executable, str(root / "recipes" / "train_gan.py"), str(recipe)]
+    options = ["--dry-run", "loop.steps=-1", f"loop.run={tmp_path}"]
+    done = subprocess.run([*script, *options], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 2 and "loop.steps is -1; it must be at least 1" in done.stderr
+
+
+# Checkpoints
+
+
+def test_weights_that_are_no_numbers(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken"
+    debug_pipeline().save_pretrained(broken)
+    file = next((broken / "transformer").glob("*.safetensors"))
+    weights = load_file(file)
+    name = sorted(weights)[0]
+    weights[name].view(-1)[0] = torch.nan
+    save_file(weights, file)
+    with pytest.raises(VocalgenError, match=f"the weights hold NaN or infinity, first in {name}"):
+        load_synthesiser(broken)
+    code, said = run(capsys, "sample", "-e", "awe", "--checkpoint", broken, "-o", tmp_path / "clip.wav")
+    assert code == 2 and "the weights hold NaN" in said and not (tmp_path / "clip.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sampling": [1]}, r"sampling is \[1\], not settings by name"),
+        ({"_class_name": ["a"]}, "not one of VocalBurstPipeline"),
+        ({"vocoder": 5}, "model_index.json says vocoder is None"),
+    ],
+)
+def test_an_index_that_is_none(checkpoint: Path, tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    folder = tmp_path / "changed"
+    debug_pipeline().save_pretrained(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps({**index, **changes}))
+    with pytest.raises(VocalgenError, match=words):
+        read_defaults(folder)
+        load_synthesiser(folder)
+
+
+def test_an_empty_name_is_not_the_default() -> None:
+    with pytest.raises(VocalgenError, match="no checkpoint ''"):
+        resolve_checkpoint("")
+
+
+def test_an_emotion_in_two_spellings_is_one(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    emotions = ["-e", "awe", "-e", "AWE", "-e", "awe=1,fear=0"]
+    with pytest.raises(SystemExit):
+        cli.run(["sample", *emotions, "--checkpoint", str(checkpoint), "-o", str(tmp_path)])
+    assert capsys.readouterr().out.count("\n") == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_in_the_way_is_found_first(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "awe-1.wav").mkdir()
+    code, said = run(capsys, "sample", "-e", "awe", "-n", 2, "--checkpoint", checkpoint, "-o", tmp_path)
+    assert code == 2 and "awe-1.wav is a folder" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["awe-1.wav"]
+
+
+# Numbers
+
+
+def test_matrices_that_are_no_covariances() -> None:
+    mean, one = np.zeros(2), np.eye(2)
+    for matrix, words in ((-one, "negative variance"), (np.array([[1.0, 0.5], [0.0, 1.0]]), "not symmetric")):
+        with pytest.raises(ValueError, match=words):
+            gaussian_distance(mean, one, mean, matrix)
+
+
+def test_blank_labels_have_no_recall() -> None:
+    for labels in (["a", "", "b"], [0.0, np.nan, 1.0], ["a", "nan", "b"]):
+        with pytest.raises(ValueError, match="1 labels are blank or NaN, the first is in place 1"):
+            uar(labels, labels)
+
+
+def test_scores_out_of_range() -> None:
+    for heard, words in ((-7.0, "HEEP is a correlation"), (np.inf, "HEEP is a correlation")):
+        with pytest.raises(ValueError, match=words):
+            s_gen({"Awe": 1.0}, {"Awe": heard}, ("Awe",))
+    for cap in (-1.0, np.nan):
+        with pytest.raises(ValueError, match="cap of 1 / FID must be positive"):
+            s_gen({"Awe": 1.0}, {"Awe": 0.5}, ("Awe",), cap=cap)
+    for values in ((5.0, 0.5, 4.0), (0.5, 50.0, 4.0)):
+        with pytest.raises(ValueError, match="must lie in"):
+            s_mtl(*values)
+    with pytest.raises(ValueError, match="one resample at least, got -1"):
+        bootstrap(ccc, [0.0, 1.0], [0.0, 1.0], draws=-1)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("t.csv", "file,file,emotion\na.wav,b.wav,awe\n", "column file appears twice"),
+        ("t.csv", "file,emotion:Awe,emotion:awe\na.wav,1,0\n", "column emotion:awe appears twice"),
+        ("t.jsonl", "[" * 100_000 + "\n", "row 1 is not JSON"),
+        ("t.jsonl", '{"file": ' + "1" * 5_000 + "}\n", "row 1 is not JSON"),
+    ],
+)
+def test_tables_that_would_lose_data(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(VocalgenError, match=words):
+        scan(tmp_path / name, split="train")
