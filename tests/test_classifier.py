@@ -234,7 +234,8 @@ MEL_VALUES = {key: value for key, value in MEL.to_dict().items() if key != "fing
 
 def test_the_residual_recipe_is_valid(root: Path) -> None:
     config = load_config(ResidualConfig, root / "recipes" / "emogator" / "classifier_residual.yaml")
-    assert config.teacher is not None and (root / config.teacher / "config.json").is_file()
+    first = load_config(ClassifierConfig, root / "recipes" / "emogator" / "classifier.yaml")
+    assert config.teacher == f"{first.loop.run}/export"
 
 
 @pytest.fixture(params=KINDS)
