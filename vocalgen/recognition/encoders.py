@@ -1,4 +1,4 @@
-"""Everything that embeds clips behind one interface: our classifiers, the official network, transformers encoders."""
+"""All that embeds clips behind one interface: our classifiers, the official network, transformers, openSMILE."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vocalgen.data import CacheConfig
 from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
+from vocalgen.recognition.opensmile import FEATURE_SETS, OpenSmileEncoder
 from vocalgen.recognition.scorer import NETWORKS, Scorer
 from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import file_sha256, shipped_models
@@ -195,13 +196,15 @@ class TransformersEncoder:
 
 
 def load_encoder(name: str, device: str = "cpu") -> Encoder:
-    """An encoder by the name of a shipped model, a folder, an official checkpoint file, or a hub id.
+    """An encoder by name of a shipped model or an openSMILE set, a folder, an official checkpoint file, or a hub id.
 
     `NAME@LAYER` is a hidden layer of a transformers encoder: 0 is what enters the first block, -1 the last (default).
 
     Raises:
         VocalgenError: none of these, damaged, or of another kind; no such layer.
     """
+    if name in FEATURE_SETS:
+        return OpenSmileEncoder(name)
     base, layer = _layer_of(name)
     folder = shipped_models().get(base, Path(base))
     load = _own_loader(base, folder)
@@ -232,8 +235,8 @@ def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | Non
     if folder.is_dir() or name.count("/") != 1:
         known = [key for key, path in shipped_models().items() if (path / "config.json").is_file()]
         raise VocalgenError(
-            f"{name}: no encoder; give a shipped one ({', '.join(known)}), a folder with config.json, an official "
-            f"checkpoint file, or a hub id"
+            f"{name}: no encoder; give a shipped one ({', '.join(known)}), {' or '.join(FEATURE_SETS)}, a folder with "
+            f"config.json, an official checkpoint file, or a hub id"
         )
     return None
 
