@@ -129,7 +129,7 @@ def test_refusals_leave_nothing_behind(corpus: Path, tmp_path: Path, monkeypatch
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "write_text", full)
     assert "No space left" in refusal("prepare", "emogator", corpus, "--out", out, *ONE_PROCESS)
     assert list(out.parent.iterdir()) == []
 

@@ -83,12 +83,12 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
         VocalgenError: the target cannot be written, or the text has characters that are none, as file names may.
     """
     try:
-        content = text.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
         shown = ascii(text[max(error.start - 20, 0) : error.end + 20])
         raise VocalgenError(f"cannot write {path}: {shown} is not valid text; rename the file it comes from") from error
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
