@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 from bursts import burst
-from debug import debug_pipeline
+from debug import debug_pipeline, debug_stylegan2
 from safetensors.torch import load_file, save_file
 
 from vocalgen import VocalgenError, audio
 from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.cli import main as cli
 from vocalgen.corpora.folder import scan
+from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.emotions import Vocabulary
 from vocalgen.generation.checkpoint import read_defaults, resolve_checkpoint
 from vocalgen.generation.loading import load_synthesiser
 from vocalgen.metrics.frechet import gaussian_distance
@@ -167,6 +169,23 @@ def test_a_folder_in_the_way_is_found_first(
     code, said = run(capsys, "sample", "-e", "awe", "-n", 2, "--checkpoint", checkpoint, "-o", tmp_path)
     assert code == 2 and "awe-1.wav is a folder" in said
     assert [path.name for path in tmp_path.iterdir()] == ["awe-1.wav"]
+
+
+def test_silence_is_not_searched_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    debug_stylegan2().save_pretrained(tmp_path / "gan")
+    audio.write(tmp_path / "silent.wav", np.zeros(8000, dtype=np.float32), 24_000)
+    options = ("-e", "awe", "--checkpoint", tmp_path / "gan", "-o", tmp_path / "out")
+    code, said = run(capsys, "invert", tmp_path / "silent.wav", *options)
+    assert code == 2 and "is silent; there is nothing to search for" in said
+
+
+def test_names_that_look_like_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Manifest(Vocabulary("odd", ("[/x]", "b")), (Clip("a", tmp_path / "a.wav", "train", "", 1.0, (), (1.0, 0.0)),)).save(
+        tmp_path / "m.csv"
+    )
+    with pytest.raises(SystemExit) as stop:
+        cli.run(["data", "stats", str(tmp_path / "m.csv")])
+    assert stop.value.code == 0 and "[/x]" in capsys.readouterr().out
 
 
 # Numbers

@@ -295,6 +295,7 @@ def _print_report(report: VerificationReport, path: Path, console: Console) -> N
 
 def _print_stats(stats: CorpusStats, console: Console) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
@@ -308,7 +309,7 @@ def _print_stats(stats: CorpusStats, console: Console) -> None:
         for split in stats.per_split:
             tally = stats.per_emotion[emotion, split]
             cells += [f"{tally.clips:,}", f"{tally.speakers:,}", f"{tally.seconds:,.0f}"]
-        table.add_row(emotion, *cells)
+        table.add_row(escape(emotion), *cells)
     console.print(table)
     total = stats.total
     flags = ", ".join(f"{count:,} {flag}" for flag, count in stats.flags.items()) or "none"

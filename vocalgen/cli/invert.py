@@ -45,6 +45,7 @@ def invert(
         print(f"note: {note}", file=sys.stderr)
     outputs.require_folder(out)
 
+    import numpy as np
     import torch
     from rich.console import Console
     from rich.progress import Progress
@@ -59,6 +60,8 @@ def invert(
     synthesis = outputs.load(folder, device)
     assert isinstance(synthesis, StyleGAN2Synthesis)
     wave, _ = audio.read(clip, synthesis.sample_rate)
+    if np.abs(wave).max() < audio.SILENT_PEAK:
+        raise VocalgenError(f"{clip} is silent; there is nothing to search for")
     wave = prepare_wave(wave, CacheConfig(sample_rate=synthesis.sample_rate))
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("searching", total=steps)

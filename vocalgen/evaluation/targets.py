@@ -132,7 +132,11 @@ def targets(ratings: Ratings, emotions: Vocabulary, path: str | Path | None = No
         raise VocalgenError(f"{path} lacks {len(lacking)} rated clips, the first is {lacking[0]}")
     if "emotion" in table.columns:
         return _one_hot([table.rows[clip]["emotion"] for clip in ratings.clips], ratings, emotions)
-    places = {emotions.index(name): name for name in table.columns if name != "clip"}
+    columns = [name for name in table.columns if name != "clip"]
+    places = {emotions.index(name): name for name in columns}
+    if len(places) < len(columns):
+        twice = next(name for name in columns if places[emotions.index(name)] != name)
+        raise VocalgenError(f"{table.path}: {twice!r} and {places[emotions.index(twice)]!r} are one emotion; keep one")
     if not places:
         raise VocalgenError(f"{path}: a column emotion is needed, or a column for each emotion")
     found = np.zeros((len(ratings.clips), len(ratings.emotions)))
