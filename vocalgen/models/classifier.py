@@ -1,4 +1,4 @@
-"""Small log-mel classifiers: a residual network over bands and frames, and a ConvNeXt over frames."""
+"""Small log-mel classifiers: what they share, a residual network over bands and frames, a ConvNeXt over frames."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AttentiveStatistics(nn.Module):
 
 
 class Recogniser(ModelMixin, ConfigMixin):
-    """What both classifiers share: attentive pooling, an embedding, logits.
+    """What classifiers of log-mels share: attentive pooling, an embedding, logits.
 
     Subclasses take `mel`, the front end as `MelConfig.to_dict()` whose fingerprint is checked; `emotions`, names of the
     classes in the order of the logits; `embedding_dim`, size of the layer before the logits, small so that a fold of a
@@ -95,7 +95,9 @@ class Recogniser(ModelMixin, ConfigMixin):
         # The floor becomes zero, so that the zero padding of convolutions continues the clip with silence.
         mel = (mel - self.mel_config.log_floor) / self.config.scale
         mel = nn.functional.pad(mel, (0, -mel.shape[-1] % self.reduction))
-        return self.project(self.standardise(self.pool(*self.features(mel * _mask(frames, mel.shape[-1]).mT, frames))))
+        return self.project(
+            self.standardise(self.pool(*self.features(mel * mask_of(frames, mel.shape[-1]).mT, frames)))
+        )
 
     def forward(self, mel: Tensor, frames: Tensor | None = None) -> Tensor:
         """(B, n_mels, L) log-mel -> logits (B, emotions)."""
@@ -138,11 +140,11 @@ class MelClassifier(Recogniser):
 
     def features(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """See `Recogniser.features`."""
-        frames, mask = _halve(frames, x.shape[-1])
+        frames, mask = halve(frames, x.shape[-1])
         x = self.bands(x, mask)
         for layer in self.layers:
             if isinstance(layer, Resample):
-                frames, mask = _halve(frames, x.shape[1])
+                frames, mask = halve(frames, x.shape[1])
             x = layer(x) * mask
         return self.norm(x), mask
 
@@ -201,12 +203,12 @@ class ResidualClassifier(Recogniser):
 
     def features(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """See `Recogniser.features`."""
-        frames, mask = _halve(frames, x.shape[-1])
+        frames, mask = halve(frames, x.shape[-1])
         x = self.stem(x.unsqueeze(1).contiguous(memory_format=torch.channels_last))
         x = nn.functional.relu(self.stem_norm(x)) * mask.mT[:, None]
         for number, stage in enumerate(self.stages):
             if number:
-                frames, mask = _halve(frames, x.shape[-1])
+                frames, mask = halve(frames, x.shape[-1])
             for block in cast(nn.ModuleList, stage):
                 x = block(x, mask.mT[:, None])
         return x.mean(2).transpose(1, 2), mask
@@ -217,12 +219,12 @@ def _require_stages(widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
         raise ValueError(f"widths {widths} and depths {depths} differ in length")
 
 
-def _halve(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def halve(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """Own frames of each clip and their mask after `length` has been divided by `STRIDE`."""
     frames = (frames + STRIDE - 1) // STRIDE
-    return frames, _mask(frames, length // STRIDE)
+    return frames, mask_of(frames, length // STRIDE)
 
 
-def _mask(frames: Tensor, length: int) -> Tensor:
+def mask_of(frames: Tensor, length: int) -> Tensor:
     """(B, length, 1) float: one before `frames`, zero from there on."""
     return (torch.arange(length, device=frames.device) < frames[:, None]).float()[..., None]

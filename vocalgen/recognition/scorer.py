@@ -16,12 +16,14 @@ from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, MelConfig, log_mels
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
+from vocalgen.models.mobilenet import MobileNetClassifier
 from vocalgen.recognition.scores import Scores
 from vocalgen.weights import load_strictly, read_json, weights_of
 
 NETWORKS: dict[str, Callable[[dict[str, Any]], Recogniser]] = {
     "MelClassifier": MelClassifier.from_config,
     "ResidualClassifier": ResidualClassifier.from_config,
+    "MobileNetClassifier": MobileNetClassifier.from_config,
 }
 """By the class that config.json names."""
 

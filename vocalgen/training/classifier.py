@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from vocalgen.data import collate
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
+from vocalgen.models.mobilenet import MobileNetClassifier
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.augment import mask
 from vocalgen.training.entry import DataConfig
@@ -45,6 +48,15 @@ class ResidualModel:
 
 
 @dataclass(frozen=True)
+class MobileNetModel:
+    """Sizes, see `MobileNetClassifier`."""
+
+    embedding_dim: int = 64
+    width: float = 0.4
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Random changes of training clips; all on log-mels.
 
@@ -66,7 +78,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class RecogniserConfig:
-    """What the configurations of both classifiers share.
+    """What the configurations of the classifiers share.
 
     Args:
         label_smoothing: share of the target spread evenly over all classes.
@@ -109,12 +121,33 @@ class ResidualConfig(RecogniserConfig):
     model: ResidualModel = field(default_factory=ResidualModel)
 
 
+@dataclass(frozen=True)
+class MobileNetConfig(RecogniserConfig):
+    """Configuration of `recipes/train_recogniser.py` for `kind: mobilenet`: MobileNetV3 over bands and frames.
+
+    Args:
+        init: checkpoint of EfficientAT of the same width (`mn04_as_mAP_432.pt` for 0.4), whose convolutions the network
+            starts from; null starts from nothing.
+    """
+
+    kind: Literal["mobilenet"] = "mobilenet"
+    model: MobileNetModel = field(default_factory=MobileNetModel)
+    init: str | None = None
+
+
+NETWORKS: dict[str, Callable[..., Recogniser]] = {
+    "mel": MelClassifier,
+    "residual": ResidualClassifier,
+    "mobilenet": MobileNetClassifier,
+}
+
+
 class ClassifierObjective(Objective):
-    """Trains `MelClassifier` or `ResidualClassifier`."""
+    """Trains `MelClassifier`, `ResidualClassifier` or `MobileNetClassifier`."""
 
     averaged = ("classifier",)
 
-    def __init__(self, config: ClassifierConfig | ResidualConfig) -> None:
+    def __init__(self, config: ClassifierConfig | ResidualConfig | MobileNetConfig) -> None:
         self.config = config
         self.cache = config.data.open(config.mel)
         self.indices = self.cache.select(config.data.split)
@@ -122,8 +155,9 @@ class ClassifierObjective(Objective):
         self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel, config.augmentation.stretch)
         self._validation = ClipMels(self.cache, self.held_out, config.data, config.mel, (1.0, 1.0))
         torch.manual_seed(config.loop.seed)
-        network = MelClassifier if isinstance(config, ClassifierConfig) else ResidualClassifier
-        classifier = network(config.mel.to_dict(), self.cache.emotions.emotions, **asdict(config.model))
+        classifier = NETWORKS[config.kind](config.mel.to_dict(), self.cache.emotions.emotions, **asdict(config.model))
+        if isinstance(config, MobileNetConfig) and config.init is not None:
+            load_audioset(cast(MobileNetClassifier, classifier), config.init)
         self.teacher = self._load_teacher(config.teacher) if config.teacher is not None else None
         self.networks = {"classifier": classifier}
         self.optimizers = {
@@ -137,7 +171,7 @@ class ClassifierObjective(Objective):
 
     def forward_once(self) -> None:
         """One clip through the network, for counting."""
-        self.networks["classifier"](torch.zeros(1, self.config.mel.n_mels, self.config.data.frames))
+        self.networks["classifier"].eval()(torch.zeros(1, self.config.mel.n_mels, self.config.data.frames))
 
     def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step on {mel (B, n_mels, L), frames (B,), intensities (B, K)}."""
@@ -195,6 +229,25 @@ class ClassifierObjective(Objective):
         padded = torch.nn.utils.rnn.pad_sequence(mels, batch_first=True, padding_value=self.config.mel.log_floor)
         labels = collate([{"intensities": torch.from_numpy(self.cache.intensities[index])} for index in indices])
         return {"mel": padded.transpose(1, 2), "frames": torch.tensor([len(mel) for mel in mels]), **labels}
+
+
+def load_audioset(classifier: MobileNetClassifier, path: str) -> None:
+    """Start from an EfficientAT checkpoint, read without unpickling anything but tensors.
+
+    Raises:
+        VocalgenError: no such file, or not one of the network's width.
+    """
+    try:
+        classifier.load_audioset(torch.load(path, map_location="cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise VocalgenError(
+            f"init: no file {path}; EfficientAT's page on GitHub offers its mn checkpoints for download (MIT licence), "
+            f"init=null starts without one"
+        ) from error
+    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, TypeError, AttributeError) as error:
+        raise VocalgenError(f"init: {path} is not a file of tensors that PyTorch can read safely ({error})") from error
+    except ValueError as error:
+        raise VocalgenError(f"init: {path} does not fit the network: {error}") from error
 
 
 def held_out_figures(logits: Tensor, target: Tensor) -> dict[str, float]:
