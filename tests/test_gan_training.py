@@ -145,7 +145,7 @@ def norm_of(loss: Tensor, network: torch.nn.Module) -> float:
 @pytest.mark.parametrize("loss", ["logistic", "relativistic"])
 def test_losses_are_those_of_the_papers(corpus: Path, tmp_path: Path, loss: str) -> None:
     """One step by hand: the losses that are logged, and by the norms of their gradients how they are weighed."""
-    weights = {"r1_gamma": 2.0, "r2_gamma": 3.0, "path_length_weight": 0.5}
+    weights = {"r1_gamma": 2.0, "r2_gamma": 3.0, "path_length_weight": 0.5, "mismatch_weight": 0.7}
     config = config_of(corpus, tmp_path / "run", loss=loss, loop={"grad_clip": 1e9}, **weights)
     objective = StyleGAN2Objective(config)
     Trainer(objective, config.loop, config)
@@ -164,7 +164,10 @@ def test_losses_are_those_of_the_papers(corpus: Path, tmp_path: Path, loss: str)
         for score, clips in ((a, real), (b, fake))
     )
     judged = -(a.sigmoid().log() + (1 - b.sigmoid()).log()) if loss == "logistic" else -(a - b).sigmoid().log()
-    norm = norm_of(judged.mean() + 3 * (2.0 / 2 * r1 + 3.0 / 2 * r2), judge)  # every third step, so three times
+    mismatch = -(a - judge(real, labels.roll(1, 0))).sigmoid().log().mean()
+    norm = norm_of(
+        judged.mean() + 0.7 * mismatch + 3 * (2.0 / 2 * r1 + 3.0 / 2 * r2), judge
+    )  # every third step, so three times
 
     logs = {
         name: float(torch.as_tensor(value).detach())
@@ -173,6 +176,7 @@ def test_losses_are_those_of_the_papers(corpus: Path, tmp_path: Path, loss: str)
     assert [logs["d_real"], logs["d_fake"]] == pytest.approx([a.mean().item(), b.mean().item()], abs=1e-4)
     assert [logs["r1"], logs["r2"]] == pytest.approx([r1.item(), r2.item()], rel=1e-3)
     assert logs["discriminator"] == pytest.approx(judged.mean().item(), rel=1e-3)
+    assert logs["mismatch"] == pytest.approx(mismatch.item(), rel=1e-3)
     assert logs["discriminator_grad_norm"] == pytest.approx(norm, rel=1e-3)
 
     a, b = judge(batch["mel"], labels).detach(), judge(made, labels)  # the judge has learnt meanwhile
@@ -268,7 +272,8 @@ def test_a_discriminator_that_no_longer_errs_raises_an_alarm(
     def certain(mel: Tensor, intensities: Tensor) -> Tensor:
         scores: Tensor = 1e-3 * forward(mel, intensities)
         real = torch.arange(len(mel)) < len(mel) // 2
-        return scores + torch.where(real, 20.0, -20.0)
+        offset = torch.where(real, 20.0, -20.0)
+        return scores + (offset if scores.ndim == 1 else offset[:, None])
 
     judge.forward = certain
     trainer.train()
@@ -347,6 +352,7 @@ def test_accuracy_is_left_out_where_the_scorer_lacks_an_emotion(corpus: Path, tm
         ({"r1_interval": 0}, "r1_interval is 0; it must be at least 1"),
         ({"r1_gamma": -1.0}, "r1_gamma is -1.0; it must not be negative"),
         ({"r2_gamma": float("nan")}, "r2_gamma is nan"),
+        ({"mismatch_weight": -0.5}, "mismatch_weight is -0.5; it must not be negative"),
         ({"augmentation": {"kimg": 0.0}}, "augmentation.kimg is 0.0; it must be positive"),
         ({"augmentation": {"target": 6.0}}, r"augmentation.target is 6.0; it must be in \[-1, 1\]"),
         ({"augmentation": {"changes": {"shift": -2}}}, "shift is -2; it must not be negative"),

@@ -295,6 +295,18 @@ def test_mapping_answers_to_every_emotion_alike() -> None:
         torch.testing.assert_close(mapping(z, one_hots(1, 1)), w[0])
 
 
+def test_several_emotions_of_a_clip_are_scored_as_one_by_one() -> None:
+    judge = small_discriminator()
+    mel = torch.randn(4, MEL.n_mels, judge.config.frames)
+    several = torch.rand(4, 3, len(EMOTIONS))
+    with torch.no_grad():
+        together = judge(mel, several)
+        alone = torch.stack([judge(mel, several[:, j]) for j in range(3)], 1)
+    assert together.shape == (4, 3)
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert (together[:, 0] - together[:, 1]).abs().min() > 1e-3
+
+
 def test_generator_and_discriminator_answer_to_the_first_emotion() -> None:
     generator, discriminator = small_generator(), small_discriminator()
     z, noise = torch.randn(2, 5), noises(generator, 2)

@@ -331,15 +331,20 @@ class StyleGAN2Discriminator(ModelMixin, ConfigMixin):
         self.embed = EqualLinear(len(emotions), widths[0])
 
     def forward(self, mel: Tensor, intensities: Tensor) -> Tensor:
-        """Log-mels or latents as the generator makes them, (B, K) intensities -> (B,) scores, high for real ones."""
+        """Log-mels or latents as the generator makes them -> scores, high for real ones.
+
+        Intensities (B, K) give (B,) scores; (B, J, K), of several emotions a clip, (B, J).
+        """
         image = self.maps.of(mel)
         x = leaky(self.enter(image))
         for block in self.blocks:
             x, image = block(x, image)
         x = leaky(self.last(minibatch_deviation(x, self.config.group)))
         x = leaky(self.features(x.flatten(1)))
-        projection = (x * unit(self.embed(intensities))).sum(1) / math.sqrt(x.shape[1])
-        return self.score(x)[:, 0] + projection
+        several = intensities if intensities.ndim == 3 else intensities[:, None]
+        named = unit(self.embed(several.flatten(0, 1))).unflatten(0, several.shape[:2])
+        projection = (x[:, None] * named).sum(2) / math.sqrt(x.shape[1])
+        return (self.score(x) + projection).view(intensities.shape[:-1])
 
 
 def _maps(

@@ -84,6 +84,8 @@ class StyleGAN2Config(AdversarialConfig):
             are log-mels in nat: where a paper's values have 1 / k of their range, its gamma is to be taken times k^2,
             and its path_length_weight by k^2 less.
         r1_interval: steps between them; they weigh that much more.
+        mismatch_weight: of the comparison of real clips with the same clips under another clip's emotions, from which
+            the discriminator learns what emotions sound like (matching-aware, arXiv 1605.05396); 0: none.
         path_length_weight, path_length_interval: of the path-length regulariser (StyleGAN2, section 3.2).
         style_mixing: share of clips made from two latents.
         autoencoder: folder of a trained autoencoder, whose latents are then what both networks work on; null: log-mels.
@@ -101,6 +103,7 @@ class StyleGAN2Config(AdversarialConfig):
     r1_gamma: float = 0.2
     r2_gamma: float = 0.0
     r1_interval: int = 16
+    mismatch_weight: float = 0.0
     path_length_weight: float = 2.0
     path_length_interval: int = 4
     style_mixing: float = 0.9
@@ -113,7 +116,7 @@ class StyleGAN2Config(AdversarialConfig):
         for name in ("r1_interval", "path_length_interval"):
             if getattr(self, name) < 1:
                 raise VocalgenError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("r1_gamma", "r2_gamma", "path_length_weight"):
+        for name in ("r1_gamma", "r2_gamma", "mismatch_weight", "path_length_weight"):
             if not getattr(self, name) >= 0:
                 raise VocalgenError(f"{name} is {getattr(self, name)}; it must not be negative")
         if not 0 <= self.style_mixing <= 1:
@@ -188,13 +191,18 @@ class StyleGAN2Objective(AdversarialObjective[StyleGAN2Config]):
         config = self.config
         regularised = step % config.r1_interval == 0
         real, fake = real.requires_grad_(regularised), fake.requires_grad_(regularised and config.r2_gamma > 0)
-        scores = self.networks["discriminator"](torch.cat([real, fake]), intensities.repeat(2, 1))
+        labels = torch.stack([intensities, intensities.roll(1, 0)], 1)  # their own and their neighbour's
+        scores, mismatched = self.networks["discriminator"](torch.cat([real, fake]), labels.repeat(2, 1, 1)).unbind(1)
         true, false = scores.chunk(2)
         if config.loss == "logistic":
             loss = F.softplus(-true).mean() + F.softplus(false).mean()
         else:
             loss = F.softplus(false - true).mean()
         logs = {"discriminator": loss, "d_real": true.mean(), "d_fake": false.mean()}
+        if config.mismatch_weight:
+            mismatch = F.softplus(mismatched[: len(real)] - true).mean()
+            loss = loss + config.mismatch_weight * mismatch
+            logs["mismatch"] = mismatch
         if regularised:
             for name, clips, gamma in (("r1", real, config.r1_gamma), ("r2", fake, config.r2_gamma)):
                 if gamma > 0:
