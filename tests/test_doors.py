@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "generation": {*DATA, "models", "pictures", "shipped", "weights"},
     "recognition": {*DATA, "models", "shipped", "weights"},
     "evaluation": {*DATA, "config", "metrics", "pictures", "recognition", "shipped"},
-    "rating": {"audio", "emotions"},
+    "tasks": {*DATA, "config", "metrics", "models", "recognition", "shipped", "training", "weights"},
+    "rating": {"audio", "emotions", "metrics"},
 }
 """What each part of the package may import besides itself, `errors` and `atomic`; `cli` is free."""
 
