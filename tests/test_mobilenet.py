@@ -24,6 +24,7 @@ from vocalgen.models.mobilenet import (
     RATE,
     MobileNetClassifier,
     audioset_bands,
+    audioset_banks,
     audioset_log_mel,
 )
 from vocalgen.training.classifier import ClassifierObjective, MobileNetConfig
@@ -123,6 +124,8 @@ def test_bands_are_nearly_those_of_efficientat() -> None:
     weight, bias = audioset_bands(MEL_24K)
     ours = weight @ LogMel(MEL_24K)(wave[None])[0] + bias[:, None]
     banks, centres = get_mel_banks(BANDS, FFT, float(RATE), 0.0, EDGE, 100.0, -500.0, 1.0)
+    assert torch.allclose(audioset_banks()[0].float(), banks, atol=1e-4)
+    assert torch.allclose(audioset_banks()[1].float(), centres.flatten(), rtol=1e-4)
     theirs = (audioset_log_mel(resample(wave, rate, RATE), banks) + 4.5) / 5
     nearest = ((torch.arange(ours.shape[1]) + 0.5) * MEL_24K.hop_length / rate * RATE / 320).round().long()
     covered = (centres.flatten() > 150) & (centres.flatten() < 11_000)

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
-from torchaudio.compliance.kaldi import get_mel_banks
 
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.classifier import Recogniser, halve, mask_of
@@ -206,8 +205,7 @@ def audioset_bands(mel: MelConfig) -> tuple[Tensor, Tensor]:
     has on both sides. Bands above ours hold its floor.
     """
     ours = torch.from_numpy(librosa.mel_frequencies(mel.n_mels + 2, fmin=mel.f_min, fmax=mel.f_max)[1:-1].copy())
-    banks, centres = get_mel_banks(BANDS, FFT, float(RATE), 0.0, EDGE, 100.0, -500.0, 1.0)
-    centres = centres.flatten().double()
+    banks, centres = audioset_banks()
     upper = torch.searchsorted(ours, centres).clamp(1, mel.n_mels - 1)
     share = ((centres - ours[upper - 1]) / (ours[upper] - ours[upper - 1])).clamp(0, 1)
     weight = torch.zeros(BANDS, mel.n_mels, dtype=torch.float64)
@@ -215,11 +213,20 @@ def audioset_bands(mel: MelConfig) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(0)
     here = LogMel(mel)(torch.randn(1, 4 * mel.sample_rate, generator=random))[0].double().mean(1)
     there = (RATE / mel.sample_rate) ** 0.5 * torch.randn(4 * RATE, generator=random)
-    level = audioset_log_mel(there, banks).double().mean(1)
+    level = audioset_log_mel(there, banks.float()).double().mean(1)
     covered = centres <= mel.f_max
     bias = torch.where(covered, level - weight @ here, math.log(FLOOR))
     weight = torch.where(covered[:, None], weight, 0)
     return (weight / 5).float(), ((bias + 4.5) / 5).float()
+
+
+def audioset_banks() -> tuple[Tensor, Tensor]:
+    """Kaldi's filterbank, (128, FFT // 2) triangles in mel, and the centres of its bands (128,) in Hz; float64."""
+    edges = torch.linspace(0, 1127 * math.log1p(EDGE / 700), BANDS + 2, dtype=torch.float64)
+    bins = 1127 * torch.log1p(torch.arange(FFT // 2, dtype=torch.float64) * RATE / FFT / 700)
+    place = (bins - edges[:, None]) / edges[1]  # of each bin from each edge, in bands
+    triangles = torch.minimum(place[:-2], -place[2:]).clamp(min=0)
+    return triangles, 700 * torch.expm1(edges[1:-1] / 1127)
 
 
 def audioset_log_mel(wave: Tensor, banks: Tensor) -> Tensor:
