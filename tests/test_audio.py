@@ -208,3 +208,44 @@ def test_inspect(tmp_path: Path) -> None:
 def test_import_is_light() -> None:
     code = "import sys, vocalgen.audio; sys.exit(bool({'torch', 'scipy', 'librosa'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def webm(path: Path, wave: np.ndarray, rate: int, channels: int = 1) -> Path:
+    """An opus recording as browsers make them."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w", format="webm") as container:
+        stream = container.add_stream("libopus", rate=rate, layout="stereo" if channels == 2 else "mono")
+        samples = np.ascontiguousarray(np.tile(wave, (channels, 1)), dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo" if channels == 2 else "mono")
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_webm_is_read(tmp_path: Path, channels: int) -> None:
+    rate = 48_000
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
+    path = webm(tmp_path / "clip.webm", wave, rate, channels)
+    found, found_rate = audio.read(path)
+    assert found_rate == rate
+    assert abs(len(found) - rate) < 0.05 * rate
+    spectrum = np.abs(np.fft.rfft(found[: rate // 2]))
+    assert spectrum.argmax() == 220
+    assert np.abs(found[rate // 4 : rate // 2]).max() == pytest.approx(0.5, abs=0.05)
+    report = audio.inspect(path)
+    assert (report.channels, report.flags) == (channels, ())
+    assert np.array_equal(audio.decode(path.read_bytes(), "clip.webm")[0], found)
+
+
+def test_webm_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    path = tmp_path / "clip.webm"
+    path.write_bytes(b"\x1aE\xdf\xa3" + bytes(200))
+    with pytest.raises(VocalgenError, match=r"cannot read .*clip\.webm as webm"):
+        audio.read(path)
+    assert audio.inspect(path).flags == ("unreadable",)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(VocalgenError, match=r"install PyAV: pip install 'vocalgen\[webm\]'"):
+        audio.read(path)

@@ -50,6 +50,7 @@ FROM_THE_TOP = {"__version__", "VocalgenError"}
 """What the package may take from `vocalgen` itself; the rest there is for users."""
 
 ONLY_IN: dict[str, set[str]] = {
+    "av": {"audio"},
     "soundfile": {"audio", "doctor"},
     "torchaudio": {"audio", "doctor"},
     "typer": {"cli"},

@@ -1,7 +1,7 @@
 """Read, write, resample, normalise and trim audio: mono float32 arrays (samples,) in [-1, 1].
 
 The only module that touches audio files: wav, flac, mp3, ogg (vorbis) and opus in both directions, and
-on the way in whatever else libsndfile knows.
+on the way in whatever else libsndfile knows, and webm (extra `[webm]`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     "opus": (8000, 12000, 16000, 24000, 48000),
 }
+_EBML = b"\x1aE\xdf\xa3"  # how every webm file begins
 _BLOCK = 16_384  # samples per encoder call: libsndfile's vorbis encoder overruns its stack on very long ones
 
 
@@ -241,6 +242,8 @@ def _decode(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
 def _samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int]:
     import soundfile
 
+    if _is_webm(source):
+        return _webm_samples(source, name)
     try:
         channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
@@ -249,6 +252,36 @@ def _samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], 
             f"cannot read {name} as audio ({reason}); convert it to wav, flac, mp3, ogg or opus"
         ) from error
     return channels, int(rate)
+
+
+def _is_webm(source: str | io.BytesIO) -> bool:
+    if isinstance(source, io.BytesIO):
+        return source.getbuffer()[: len(_EBML)] == _EBML
+    try:
+        with open(source, "rb") as file:
+            return file.read(len(_EBML)) == _EBML
+    except OSError:
+        return False
+
+
+def _webm_samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int]:
+    """What recordings of browsers are in, the raw HUME-VOCALBURST clips among them; libsndfile does not read it."""
+    try:
+        import av
+    except ImportError as error:
+        raise VocalgenError(f"{name} is webm; to read it install PyAV: pip install 'vocalgen[webm]'") from error
+    try:
+        with av.open(source) as container:
+            planar = av.AudioResampler(format="fltp")
+            stream = container.streams.audio[0]
+            frames = [part for frame in container.decode(stream) for part in planar.resample(frame)]
+            frames += planar.resample(None)
+    except (av.FFmpegError, IndexError, ValueError) as error:
+        raise VocalgenError(f"cannot read {name} as webm ({error}); fetch or record it again") from error
+    if not frames:
+        return np.zeros((0, 1), dtype=np.float32), 0
+    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+    return np.ascontiguousarray(samples.T, dtype=np.float32), frames[0].sample_rate
 
 
 def _encode(samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[str]) -> bytes:

@@ -9,6 +9,7 @@ a clip follows country and split, so it is a name here and nothing else.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -168,6 +169,6 @@ def _notes(clips: Sequence[Clip], suffix: str) -> tuple[str, ...]:
     total = sum(clips for clips, _ in EXPECTED.values())
     if len(clips) != total:
         notes.append(f"{len(clips):,} of the {total:,} clips of the full corpus are here")
-    if suffix == ".webm":
-        notes.append("the audio is webm, which cannot be read here; convert it first: ffmpeg -i X.webm -ar 48000 X.wav")
+    if suffix == ".webm" and importlib.util.find_spec("av") is None:
+        notes.append("the audio is webm; to read it install PyAV: pip install 'vocalgen[webm]'")
     return tuple(notes)
