@@ -249,6 +249,15 @@ def test_teachers_that_cannot_teach(corpus: Path, tmp_path: Path) -> None:
             ClassifierObjective(config_of(corpus, tmp_path / "run", 1, **changes))
 
 
+def test_training_goes_on_from_an_export(corpus: Path, tmp_path: Path) -> None:
+    first = trained(corpus, tmp_path / "first", 3, "residual").objective.average("classifier").state_dict()
+    config = config_of(corpus, tmp_path / "second", 1, "residual", init=str(tmp_path / "first" / "export"))
+    second = ClassifierObjective(config).networks["classifier"].state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in second)
+    with pytest.raises(VocalgenError, match=r"init: .*first/export is a ResidualClassifier of other sizes"):
+        ClassifierObjective(config_of(corpus, tmp_path / "third", 1, "mel", init=str(tmp_path / "first" / "export")))
+
+
 MEL_VALUES = {key: value for key, value in MEL.to_dict().items() if key != "fingerprint"}
 
 

@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,9 @@ class RecogniserConfig:
 
     Args:
         label_smoothing: share of the target spread evenly over all classes.
+        init: what the network starts from: the folder of an exported recogniser of the same kind and sizes; for
+            `kind: mobilenet` also a checkpoint file of EfficientAT of the same width (`mn04_as_mAP_432.pt` for 0.4), of
+            which the convolutions are taken; null: nothing.
         teacher: folder of a trained recogniser of the same front end and emotions, whose probabilities for what the
             network is shown, mixed and masked as it is, become part of the target (arXiv 1503.02531, 2106.05237);
             null: labels alone.
@@ -96,6 +99,7 @@ class RecogniserConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.02
     label_smoothing: float = 0.1
+    init: str | None = None
     teacher: str | None = None
     teacher_share: float = 0.5
     validation_split: str = "validation"
@@ -123,16 +127,10 @@ class ResidualConfig(RecogniserConfig):
 
 @dataclass(frozen=True)
 class MobileNetConfig(RecogniserConfig):
-    """Configuration of `recipes/train_recogniser.py` for `kind: mobilenet`: MobileNetV3 over bands and frames.
-
-    Args:
-        init: checkpoint of EfficientAT of the same width (`mn04_as_mAP_432.pt` for 0.4), whose convolutions the network
-            starts from; null starts from nothing.
-    """
+    """Configuration of `recipes/train_recogniser.py` for `kind: mobilenet`: MobileNetV3 over bands and frames."""
 
     kind: Literal["mobilenet"] = "mobilenet"
     model: MobileNetModel = field(default_factory=MobileNetModel)
-    init: str | None = None
 
 
 NETWORKS: dict[str, Callable[..., Recogniser]] = {
@@ -156,8 +154,14 @@ class ClassifierObjective(Objective):
         self._validation = ClipMels(self.cache, self.held_out, config.data, config.mel, (1.0, 1.0))
         torch.manual_seed(config.loop.seed)
         classifier = NETWORKS[config.kind](config.mel.to_dict(), self.cache.emotions.emotions, **asdict(config.model))
-        if isinstance(config, MobileNetConfig) and config.init is not None:
-            load_audioset(cast(MobileNetClassifier, classifier), config.init)
+        if (
+            config.init is not None
+            and isinstance(classifier, MobileNetClassifier)
+            and Path(config.init).suffix == ".pt"
+        ):
+            load_audioset(classifier, config.init)
+        elif config.init is not None:
+            self._go_on_from(classifier, config.init)
         self.teacher = self._load_teacher(config.teacher) if config.teacher is not None else None
         self.networks = {"classifier": classifier}
         self.optimizers = {
@@ -191,11 +195,23 @@ class ClassifierObjective(Objective):
 
     def _load_teacher(self, folder: str) -> Recogniser:
         """The frozen teacher, found now rather than at the first step."""
+        return self._load("teacher", folder)
+
+    def _load(self, role: str, folder: str) -> Recogniser:
         scorer = Scorer.load(folder)
-        scorer.mel.require_equal(self.config.mel, f"teacher {folder}", "the configuration")
+        scorer.mel.require_equal(self.config.mel, f"{role} {folder}", "the configuration")
         if scorer.emotions.emotions != self.cache.emotions.emotions:
-            raise VocalgenError(f"teacher {folder} knows other emotions than the manifest has, or in another order")
+            raise VocalgenError(f"{role} {folder} knows other emotions than the manifest has, or in another order")
         return scorer.classifier
+
+    def _go_on_from(self, classifier: Recogniser, folder: str) -> None:
+        first = self._load("init", folder)
+        try:
+            classifier.load_state_dict(first.state_dict())
+        except RuntimeError as error:
+            raise VocalgenError(
+                f"init: {folder} is a {type(first).__name__} of other sizes or another kind; its config.json says which"
+            ) from error
 
     @torch.no_grad()
     def _taught(self, mel: Tensor, frames: Tensor) -> Tensor:
