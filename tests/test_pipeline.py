@@ -289,7 +289,7 @@ def test_checkpoint_hash_follows_the_weights(copy: Path) -> None:
     assert file_sha256(path) not in before
 
 
-@pytest.mark.parametrize("name", ["nonsense", "cuda:99"])
+@pytest.mark.parametrize("name", ["nonsense", "cuda:99", "meta"])
 def test_devices_that_are_not_there(name: str) -> None:
     with pytest.raises(VocalgenError, match="--device cpu"):
         choose_device(name)

@@ -443,6 +443,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "a vector": (lambda: kid(GOOD[0], GOOD), "two matrices"),
     "NaN in the reference": (lambda: kad(GOOD, BAD), "1 of 20 reference embeddings"),
     "bandwidth": (lambda: kad(GOOD, GOOD, bandwidth=0.0), "bandwidth must be positive"),
+    "vanishing bandwidth": (lambda: kad(GOOD, GOOD, bandwidth=1e-300), "bandwidth must be positive"),
     "collapsed reference": (lambda: kad(GOOD, np.ones((9, 3))), "all reference clips may be equal"),
     "no subsets": (lambda: kid(GOOD, GOOD, subsets=0), "one subset of two clips"),
     "small subsets": (lambda: kid(GOOD, GOOD, subsets=1, size=1), "one subset of two clips"),

@@ -135,7 +135,7 @@ def gaussian(bandwidth: float) -> Kernel:
     Raises:
         ValueError: the bandwidth is not positive.
     """
-    if not 0 < bandwidth < np.inf:
+    if not (bandwidth > 0 and 0 < bandwidth**2 < np.inf):
         raise ValueError(f"the bandwidth must be positive, got {bandwidth}; all reference clips may be equal")
     return lambda a, b: np.exp(-squared_distances(a, b) / (2 * bandwidth**2))
 
