@@ -13,6 +13,7 @@ from bursts import burst
 from small_corpus import EMOTIONS, MEL, RATE, write_corpus
 
 from vocalgen import audio
+from vocalgen.cli.main import run
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.errors import VocalgenError
 from vocalgen.models.classifier import MelClassifier
@@ -163,3 +164,16 @@ def test_opensmile_names_its_columns(manifest: Path) -> None:
     (file,) = manifest.parent.glob("manifest-features/*.json")
     columns = json.loads(file.read_text())["columns"]
     assert len(columns) == 88 and columns[0].startswith("F0semitone")
+
+
+def test_the_verb(manifest: Path, encoder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = clips(manifest)
+    for new in (count, 0):
+        with pytest.raises(SystemExit) as stop:
+            run(["data", "features", str(manifest), "--encoder", encoder])
+        assert stop.value.code == 0
+        assert f"encoder: {count} clips x 4 values, {new} of them new: {manifest.parent}" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        run(["data", "features", str(manifest), "--encoder", "nonsense"])
+    assert stop.value.code == 2
+    assert "nonsense: no encoder" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from vocalgen.cli.options import DeviceOption
 from vocalgen.errors import VocalgenError
 from vocalgen.pictures import require_picture
 
@@ -30,7 +31,7 @@ class _InOrder(TyperGroup):
     """Lists what comes first in the work first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["prepare", "verify", "stats"]
+        return ["prepare", "verify", "stats", "features"]
 
 
 data_app = typer.Typer(
@@ -224,6 +225,32 @@ def stats(
     if figure is not None:
         draw(loaded, figure)
         console.print(f"wrote {figure}", highlight=False, markup=False, soft_wrap=True)
+
+
+@data_app.command("features")
+def features(
+    manifest: Annotated[Path, typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`.")],
+    encoder: Annotated[
+        list[str],
+        typer.Option(
+            "--encoder",
+            metavar="MODEL",
+            help="ComParE_2016, eGeMAPSv02, a shipped name, folder or hub id (NAME@LAYER: a hidden layer); repeatable.",
+        ),
+    ],
+    device: DeviceOption = None,
+) -> None:
+    """Compute the features of all clips beside the manifest, once; goes on after a stop.
+
+    Example: vocalgen data features data/emogator.csv --encoder eGeMAPSv02
+    """
+    from vocalgen.generation.loading import choose_device
+    from vocalgen.recognition.features import features_of
+
+    for name in encoder:
+        found = features_of(manifest, name, device=str(choose_device(device)))
+        clips, dim = found.values.shape
+        print(f"{found.name}: {clips:,} clips x {dim:,} values, {found.new:,} of them new: {found.file}")
 
 
 def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: int) -> None:

@@ -39,9 +39,10 @@ class Features(NamedTuple):
 
     Args:
         ids: of the clips, in the manifest's order.
-        values: (n, d) float32, mapped from the file; NaN in the row of a clip that cannot be read.
+        values: (n, d) float32, mapped from `file`; NaN in the row of a clip that cannot be read.
         name, checksum: of the encoder.
-        new: rows that were computed just now.
+        new: clips that were computed just now.
+        file: where they are.
     """
 
     ids: tuple[str, ...]
@@ -49,6 +50,7 @@ class Features(NamedTuple):
     name: str
     checksum: str
     new: int
+    file: Path
 
 
 def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", progress: bool = True) -> Features:
@@ -81,7 +83,7 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
         rows = [[clip, marks.get(clip, "")] for clip in ids]
         stored = _description(file)
         if stored is not None and stored["clips"] == rows:
-            return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, 0)
+            return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, 0, file)
         parts = file.with_suffix(".parts")
         known = _known(file, parts)
         missing = [clip for clip, mark in marks.items() if (clip, mark) not in known]
@@ -91,7 +93,7 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
             known |= {(clip, marks[clip]): row for clip, row in zip(chunk, values, strict=True)}
         _write(file, rows, known, chosen)
         shutil.rmtree(parts, ignore_errors=True)
-    return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, len(missing))
+    return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, len(missing), file)
 
 
 def _mark(wave: Values) -> str:
