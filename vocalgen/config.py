@@ -30,13 +30,13 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
     return build(cls, read_values(path, overrides), str(path))
 
 
-def read_values(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The nested mappings of a YAML file, its bases and the overrides, as `load_config` reads them.
+def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The nested mappings of a YAML file (None: of none), its bases and the overrides, as `load_config` reads them.
 
     Raises:
         VocalgenError: missing or malformed file, circular `base`, malformed override.
     """
-    values = _read(Path(path), ())
+    values = _read(Path(path), ()) if path is not None else {}
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not key:

@@ -33,6 +33,8 @@ VERBS = {
     "interpolate": Verb("vocalgen.cli.interpolate", "interpolate", "Make clips on the way from one burst to another."),
     "invert": Verb("vocalgen.cli.invert", "invert", "Find a real clip in the latents of StyleGAN2."),
     "evaluate": Verb("vocalgen.cli.evaluate", "evaluate", "Score folders of clips, of any system, beside real ones."),
+    "benchmark": Verb("vocalgen.cli.benchmark", "benchmark", "Train a recogniser on a challenge's task and score it."),
+    "classify": Verb("vocalgen.cli.classify", "classify", "Predict emotions of audio files by a trained recogniser."),
     "embed": Verb("vocalgen.cli.embed", "embed", "Write embeddings of clips to a file."),
     "metrics": Verb("vocalgen.cli.metrics", "metrics_app", "Single numbers for scripts: fid, kad, heep, s-gen, ccc..."),
     "data": Verb("vocalgen.cli.data", "data_app", "Prepare, verify and describe a corpus."),

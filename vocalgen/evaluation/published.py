@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.protocol import shipped_folder
 
 NUMBERS = ("value", "deviation")
+
+
+def published_tasks() -> dict[str, Path]:
+    """Files of the tables that this installation has, by task."""
+    folder = shipped_folder("published")
+    return {path.stem: path for path in sorted(folder.glob("*.csv"))} if folder else {}
 
 
 def published(task: str) -> list[dict[str, str | float]]:
@@ -16,8 +23,7 @@ def published(task: str) -> list[dict[str, str | float]]:
     Raises:
         VocalgenError: there is no table of that task.
     """
-    folder = shipped_folder("published")
-    files = {path.stem: path for path in sorted(folder.glob("*.csv"))} if folder else {}
+    files = published_tasks()
     if task not in files:
         raise VocalgenError(f"no published results of {task!r}; there are those of {', '.join(files) or 'no task'}")
     with open(files[task], newline="", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ A system never sees a test label: `TaskData` holds none but those of the few-sho
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from vocalgen import audio
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig, prepare_wave, to_int16
 from vocalgen.errors import VocalgenError
-from vocalgen.tasks.task import Array, Task
+from vocalgen.tasks.task import DIRECTION, Array, Task
 
 Wave = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -26,8 +27,8 @@ Rows = NDArray[np.int64]
 SUPPORT = {"exvo-fewshot": 2}
 """Labelled clips that a system may use of every speaker of validation and test, by task."""
 
-DESCRIPTION = "system.json"
-"""Of a saved system: at least `system` (what loads it, see `tasks.registry`) and `task`."""
+DESCRIPTION, WEIGHTS = "system.json", "model.safetensors"
+"""Files of a saved system. The description says at least `system` (what loads it, see `tasks.registry`) and `task`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Fitted(Protocol):
     """A system that has learnt a task."""
 
     def predict(self, rows: Rows) -> dict[str, Array]:
-        """By target (rows, columns) float: values in the unit of the labels, or scores of classes, the highest wins.
+        """By target (rows, columns) float: values in the unit of the labels, or probabilities of classes.
 
         Validation clips are predicted by what was not trained on them, also where a system is trained once more on
         training and validation clips for the rest.
@@ -131,12 +132,16 @@ class Options:
         device: of encoders and networks.
         config: YAML of the system's settings; None takes its defaults.
         overrides: KEY=VALUE of single settings.
+        manifest: of the benchmark, for systems whose settings depend on it.
+        runs: folders of finished benchmarks, for systems that build on them.
     """
 
     encoders: tuple[str, ...] = ()
     device: str = "cpu"
     config: Path | None = None
     overrides: tuple[str, ...] = ()
+    manifest: Path | None = None
+    runs: tuple[Path, ...] = ()
 
 
 def task_data(task: Task, manifest: str | Path) -> tuple[TaskData, dict[str, Array]]:
@@ -159,6 +164,21 @@ def task_data(task: Task, manifest: str | Path) -> tuple[TaskData, dict[str, Arr
     return data, truth
 
 
+def quality(data: TaskData, rows: Rows, prediction: Mapping[str, Array]) -> float:
+    """What systems select by, more is better: the deciding metric of labelled clips; -inf where it has no value.
+
+    Args:
+        rows: (n,) clips, usually `data.labelled("validation")`.
+        prediction: of them, by target (n, columns).
+    """
+    try:
+        scores = data.task.score({name: values[rows] for name, values in data.truth.items()}, prediction)
+    except ValueError:  # of a constant
+        return -np.inf
+    value = DIRECTION[data.task.metric] * scores[data.task.metric]
+    return value if np.isfinite(value) else -np.inf
+
+
 def prepared(wave: Wave, sample_rate: int, config: CacheConfig) -> Wave:
     """A clip as the packed audio of a corpus holds it: resampled, trimmed, normalised, in steps of sixteen bits.
 
@@ -169,6 +189,17 @@ def prepared(wave: Wave, sample_rate: int, config: CacheConfig) -> Wave:
     if not len(resampled) or np.abs(resampled).max() < audio.SILENT_PEAK:
         raise VocalgenError("silent")
     return to_int16(prepare_wave(resampled, config)).astype(np.float32) / np.float32(32767.0)
+
+
+def describe(folder: Path, system: str, name: str, task: Task, more: Mapping[str, Any]) -> None:
+    """Write the description of a saved system.
+
+    Args:
+        system: what loads it, a key of `registry.LOADERS`.
+        name: of the system, as on the command line.
+    """
+    content = {"system": system, "name": name, "task": task.name, **more}
+    (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _require_learnable(data: TaskData) -> None:

@@ -69,11 +69,20 @@ class Target:
         return np.asarray(truth >= 0 if self.classes else np.isfinite(truth).all(axis=1))
 
     def score(self, truth: Array, prediction: Array) -> float:
-        """The metric of (n, columns) values, or of (n,) classes and (n, columns) scores of classes."""
+        """The metric of (n, columns) values, or of (n,) classes and (n, columns) scores of classes.
+
+        Labels that are missing are left out, of every column for itself: A-VB's cultural labels may be there for a
+        clip's own country only.
+
+        Raises:
+            ValueError: a column without labels, or NaN in the prediction.
+        """
         if self.classes:
-            return uar(truth, prediction.argmax(axis=1))
+            known = truth >= 0
+            return uar(truth[known], prediction[known].argmax(axis=1))
         single = {"CCC": ccc, "Spearman": spearman, "MAE": mae}[self.metric]
-        return float(np.mean([single(t, p) for t, p in zip(truth.T, prediction.T, strict=True)]))
+        known = np.isfinite(truth)
+        return float(np.mean([single(t[k], p[k]) for t, p, k in zip(truth.T, prediction.T, known.T, strict=True)]))
 
     def _positions(self, emotions: Vocabulary) -> list[int]:
         missing = [name for name in self.columns if name not in emotions]
@@ -113,11 +122,14 @@ class Task:
         return np.asarray(np.all([target.known(truth[target.name]) for target in self.targets], axis=0))
 
     def score(self, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, float]:
-        """Every metric of the task, the deciding one first; all clips must be labelled.
+        """Every metric of the task, the deciding one first; missing labels are left out.
 
         Args:
             truth: as `Task.truth` gives it.
             prediction: by target, (n, columns): values, or scores of classes.
+
+        Raises:
+            ValueError: a column without labels, a prediction with NaN, or S_MTL of constants.
         """
         single: dict[str, float] = {
             target.metric: target.score(truth[target.name], prediction[target.name]) for target in self.targets
@@ -134,13 +146,20 @@ class Task:
         draws: int = 1000,
         seed: int = 0,
     ) -> dict[str, Interval]:
-        """`score` with 95 % intervals by bootstrap over speakers, and over clips where a speaker is unknown ("")."""
+        """`score` with 95 % intervals by bootstrap over speakers, and over clips where a speaker is unknown ("").
+
+        Raises:
+            ValueError: as `score`; most resamples have no score.
+        """
         clusters = [speaker or f"clip {row}" for row, speaker in enumerate(speakers)]
         rows = np.arange(len(clusters))
 
         def of(metric: str) -> Callable[[Array, Array], float]:
             def score(chosen: Array, _: Array) -> float:
-                return self.score(_rows(truth, chosen), _rows(prediction, chosen))[metric]
+                try:
+                    return self.score(_rows(truth, chosen), _rows(prediction, chosen))[metric]
+                except ValueError:  # of a resample where all is constant
+                    return float("nan")
 
             return score
 

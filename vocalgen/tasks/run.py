@@ -1,0 +1,256 @@
+"""The benchmark: a system fitted with several seeds, scored on validation and test, and written down."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vocalgen.atomic import atomic_path, atomic_write_text, locked, sweep
+from vocalgen.corpora.manifest import Manifest
+from vocalgen.corpora.submission import FORMATS
+from vocalgen.errors import VocalgenError
+from vocalgen.metrics.intervals import Interval
+from vocalgen.shipped import file_sha256
+from vocalgen.tasks.report import markdown
+from vocalgen.tasks.runs import MODEL, PREDICTIONS, Run, key_of, read_seed, write_run
+from vocalgen.tasks.scores import by_column, further
+from vocalgen.tasks.submit import submit
+from vocalgen.tasks.system import Rows, System, TaskData, task_data
+from vocalgen.tasks.task import DIRECTION, Array, Task
+from vocalgen.weights import read_json
+
+FIRST_SEED = 101
+"""As in the official code."""
+
+DRAWS = 1000
+"""Resamples of speakers for an interval."""
+
+REPORT, PAGE = "report.json", "report.md"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for.
+
+    Args:
+        task, manifest: what is learnt from which corpus.
+        out: folder for the report, the runs, the model and the submission.
+        seeds: how many; systems that draw no random numbers are fitted once.
+        team: in the name of the submission.
+        published: rows of other systems to print beside.
+        draws: resamples of the intervals.
+    """
+
+    task: Task
+    manifest: Path
+    out: Path
+    seeds: int = 3
+    team: str = "our-team"
+    published: Sequence[Mapping[str, Any]] = ()
+    draws: int = DRAWS
+
+
+def benchmark(plan: Plan, system: System) -> dict[str, Any]:
+    """Fit what is not fitted yet, score, write, and return the report.
+
+    In `out`: `report.json`, `report.md`, the submission for the test clips, `predictions.safetensors` and `model/` of
+    the seed that is best on validation, and all seeds in `seeds/`. Nothing is chosen by the test.
+
+    Raises:
+        VocalgenError: as `task_data` and the system; `out` holds another benchmark or cannot be written.
+    """
+    if plan.seeds < 1:
+        raise VocalgenError(f"--seeds is {plan.seeds}; one is needed at least")
+    data, truth = task_data(plan.task, plan.manifest)
+    _require_same(plan, system)
+    with locked(plan.out / "benchmark"):
+        runs = [
+            _run(system, data, seed, plan.out / "seeds")
+            for seed in range(FIRST_SEED, FIRST_SEED + (plan.seeds if system.seeded else 1))
+        ]
+        return _written(plan, system, data, truth, runs)
+
+
+def _require_same(plan: Plan, system: System) -> None:
+    """Refuse a folder with the report of another task or system."""
+    path = plan.out / REPORT
+    if path.is_file():
+        old = read_json(path)
+        if (old.get("task"), old.get("system")) != (plan.task.name, system.name):
+            raise VocalgenError(
+                f"{plan.out} holds the benchmark of {old.get('system')} on {old.get('task')}; give another --out"
+            )
+
+
+def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
+    """The run of a seed: read if it is there, fitted otherwise."""
+    target, key = folder / f"seed-{seed}", key_of(system, data, seed)
+    if target.is_dir():
+        run = read_seed(target, data.task)
+        if run.key == key:
+            return run
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    state = folder / f"state-{seed}-{key[:16]}"
+    state.mkdir(exist_ok=True)
+    fitted = system.fit(data, seed, state)
+    rows = np.union1d(data.rows("validation"), data.rows("test"))
+    prediction = _bounded(data.task, fitted.predict(rows))
+    for name, values in prediction.items():
+        if not np.isfinite(values).all():
+            raise VocalgenError(f"{system.name}, seed {seed}: predictions of {name} are NaN; lower the learning rate")
+    with atomic_path(target) as part:
+        part.mkdir()
+        fitted.save(part / MODEL)
+        write_run(part, system, seed, key, data.task, prediction, [data.ids[row] for row in rows])
+    for old in folder.glob(f"state-{seed}-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    return read_seed(target, data.task)
+
+
+def _bounded(task: Task, prediction: Mapping[str, Array]) -> dict[str, Array]:
+    """Values of CCC targets within [0, 1], ages from 0 to 120, as submissions have them; what is sent is scored."""
+    limits = {"CCC": (0.0, 1.0), "MAE": (0.0, 120.0)}
+    return {
+        target.name: np.clip(prediction[target.name].astype(np.float64), *limits.get(target.metric, (-np.inf, np.inf)))
+        for target in task.targets
+    }
+
+
+def _written(
+    plan: Plan, system: System, data: TaskData, truth: Mapping[str, Array], runs: Sequence[Run]
+) -> dict[str, Any]:
+    parts = {"validation": data.labelled("validation"), "test": _scored_test(data, truth)}
+    seeds = [{split: _scores(data, truth, rows, run) for split, rows in parts.items() if len(rows)} for run in runs]
+    metric = plan.task.metric
+    best = _best([entry["validation"][metric] for entry in seeds], DIRECTION[metric])
+    run = runs[best]
+    report: dict[str, Any] = {
+        "task": plan.task.name,
+        "system": system.name,
+        "settings": dict(system.settings),
+        "metric": metric,
+        "data": _data(plan, data, parts),
+        "seeds": [{"seed": run.seed, **entry} for run, entry in zip(runs, seeds, strict=True)],
+        "summary": {split: _summary([entry[split] for entry in seeds]) for split, rows in parts.items() if len(rows)},
+        "best": {
+            "seed": run.seed,
+            "folder": run.folder.name,
+            **{split: _detail(plan, data, truth, rows, run) for split, rows in parts.items() if len(rows)},
+        },
+        "published": [dict(row) for row in plan.published],
+        "warnings": _warnings(plan, data, parts),
+    }
+    with atomic_path(plan.out / MODEL) as part:
+        shutil.copytree(run.model, part)
+    with atomic_path(plan.out / PREDICTIONS) as part:
+        shutil.copyfile(run.folder / PREDICTIONS, part)
+    if plan.task.name in FORMATS and len(data.rows("test")):
+        path, remark = submit(data, Manifest.load(plan.manifest), run, plan.out, plan.team)
+        report["submission"] = path.name
+        report["warnings"] += [remark] if remark else []
+    report = _plain(report)
+    atomic_write_text(plan.out / PAGE, markdown(report))
+    atomic_write_text(plan.out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return report
+
+
+def _scored_test(data: TaskData, truth: Mapping[str, Array]) -> Rows:
+    """Test clips with a label that no system has seen."""
+    some = np.any([(v >= 0) if v.ndim == 1 else np.isfinite(v).any(axis=1) for v in truth.values()], axis=0)
+    return np.flatnonzero((data.splits == "test") & some & ~data.support)
+
+
+def _scores(data: TaskData, truth: Mapping[str, Array], rows: Rows, run: Run) -> dict[str, float]:
+    """All metrics of a run on some clips, the deciding one first; NaN where there is no number."""
+    prediction = run.of([data.ids[row] for row in rows])
+    of_rows = {name: values[rows] for name, values in truth.items()}
+    try:
+        decisive = data.task.score(of_rows, prediction)
+    except ValueError:  # constants
+        decisive = {data.task.metric: math.nan}
+    return {**decisive, **_or_nothing(lambda: further(data.task, of_rows, prediction))}
+
+
+def _detail(plan: Plan, data: TaskData, truth: Mapping[str, Array], rows: Rows, run: Run) -> dict[str, Any]:
+    """Intervals and the scores of columns."""
+    prediction = run.of([data.ids[row] for row in rows])
+    of_rows = {name: values[rows] for name, values in truth.items()}
+    speakers = [data.speakers[row] for row in rows]
+    intervals: dict[str, Interval] = _or_nothing(lambda: plan.task.intervals(of_rows, prediction, speakers, plan.draws))
+    return {
+        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "columns": _or_nothing(lambda: by_column(plan.task, of_rows, prediction)),
+    }
+
+
+def _or_nothing(compute: Any) -> dict[str, Any]:
+    """What is computed; empty where too few clips or constants have no score."""
+    try:
+        return dict(compute())
+    except ValueError:
+        return {}
+
+
+def _summary(scores: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and deviation (ddof 1) over seeds, by metric."""
+    found: dict[str, dict[str, float | None]] = {}
+    for name in scores[0]:
+        values = [entry.get(name, math.nan) for entry in scores]
+        deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = {"mean": float(np.mean(values)), "deviation": deviation}
+    return found
+
+
+def _best(scores: Sequence[float], direction: int) -> int:
+    """Place of the best score; the first where none is a number."""
+    return max(range(len(scores)), key=lambda k: direction * scores[k] if math.isfinite(scores[k]) else -math.inf)
+
+
+def _data(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> dict[str, Any]:
+    """What was learnt from and scored on."""
+    chosen = {"train": data.labelled("train"), **parts}
+    counts = {
+        split: {
+            "clips": len(data.rows(split)),
+            "labelled": len(rows),
+            "speakers": len({data.speakers[row] for row in rows} - {""}),
+        }
+        for split, rows in chosen.items()
+    }
+    return {"corpus": plan.task.corpus, "manifest_sha256": file_sha256(plan.manifest), "splits": counts}
+
+
+def _warnings(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> list[str]:
+    found = []
+    train = data.labelled("train")
+    for target in plan.task.targets:
+        if target.classes:
+            never = [name for k, name in enumerate(target.columns) if not (data.truth[target.name][train] == k).any()]
+            if never:
+                found.append(f"never seen in training, so never predicted: {', '.join(never)}")
+    for split, rows in parts.items():
+        speakers = {data.speakers[row] for row in rows}
+        if len(rows) and speakers == {""}:
+            found.append(f"speakers of {split} are unknown: its intervals are over clips, and too narrow")
+        elif len(rows) and len(speakers) < 10:
+            found.append(f"{split} has {len(speakers)} speakers: its intervals are rough")
+    if not len(parts["test"]):
+        found.append("the test clips have no labels here: there is no test score")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

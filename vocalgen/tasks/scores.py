@@ -1,0 +1,66 @@
+"""All numbers of predictions that a report gives: the task's metrics, the official code's, those of single columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vocalgen.metrics.prediction import accuracy, ccc, mae, pearson, s_mtl, spearman
+from vocalgen.tasks.task import Array, Target, Task
+
+OFFICIAL = " (official code)"
+"""Follows the names of metrics with the bias of the official CCC."""
+
+
+def further(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, float]:
+    """What does not decide: CCC as the official code of 2022 computes it, Pearson, accuracy and top-3 accuracy.
+
+    S_MTL of the official code is that of its CCC. Missing labels are left out. NaN where there is no number.
+    """
+    found: dict[str, float] = {}
+    for target in task.targets:
+        found |= _further(target, truth[target.name], prediction[target.name])
+    official = found.get(f"CCC{OFFICIAL}")
+    if task.metric == "S_MTL" and official is not None and np.isfinite(official):
+        scores = task.score(truth, prediction)
+        # Its CCC can leave [-1, 1] by its bias.
+        found[f"S_MTL{OFFICIAL}"] = s_mtl(float(np.clip(official, -1, 1)), scores["UAR"], scores["MAE"])
+    return found
+
+
+def _further(target: Target, truth: Array, prediction: Array) -> dict[str, float]:
+    if target.classes:
+        known = truth >= 0
+        labels, scores = truth[known], prediction[known]
+        top = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+        found = {"accuracy": accuracy(labels, scores.argmax(axis=1))}
+        if len(target.columns) > 8:
+            found["top-3 accuracy"] = float((top == labels[:, None]).any(axis=1).mean())
+        return found
+    pairs = [(t[np.isfinite(t)], p[np.isfinite(t)]) for t, p in zip(truth.T, prediction.T, strict=True)]
+    if target.metric == "CCC":
+        with np.errstate(all="ignore"):
+            return {f"CCC{OFFICIAL}": float(np.mean([ccc(t, p, compat="hume2022") for t, p in pairs]))}
+    return {"Pearson": float(np.mean([pearson(t, p) for t, p in pairs]))} if target.metric == "Spearman" else {}
+
+
+def by_column(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, dict[str, float]]:
+    """The metric of every column of values, the recall of every class that occurs: by target, then by column."""
+    found = {}
+    single = {"CCC": ccc, "Spearman": spearman, "MAE": mae}
+    for target in task.targets:
+        t, p = truth[target.name], prediction[target.name]
+        if target.classes:
+            hits = p.argmax(axis=1) == t
+            found[target.name] = {
+                name: float(hits[t == k].mean()) for k, name in enumerate(target.columns) if (t == k).any()
+            }
+        else:
+            known = np.isfinite(t)
+            found[target.name] = {
+                name: single[target.metric](t[known[:, k], k], p[known[:, k], k])
+                for k, name in enumerate(target.columns)
+                if known[:, k].any()
+            }
+    return found
