@@ -43,7 +43,7 @@ class AttentiveStatistics(nn.Module):
 
     def __init__(self, dim: int, heads: int = 4, hidden: int = 64) -> None:
         super().__init__()
-        self.heads = heads
+        self.dim, self.heads = dim, heads
         self.score = nn.Sequential(nn.Linear(dim, hidden), nn.Tanh(), nn.Linear(hidden, heads))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -90,14 +90,16 @@ class Recogniser(ModelMixin, ConfigMixin):
 
         The result does not depend on what lies beyond a clip's own frames, nor on how much of it there is.
         """
+        return self.project(self.standardise(self.pool(*self.sequence(mel, frames))))
+
+    def sequence(self, mel: Tensor, frames: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, n_mels, L) log-mel -> features (B, L / reduction, dim) and their mask, as `features` gives them."""
         if frames is None:
             frames = torch.full((len(mel),), mel.shape[-1], device=mel.device)
         # The floor becomes zero, so that the zero padding of convolutions continues the clip with silence.
         mel = (mel - self.mel_config.log_floor) / self.config.scale
         mel = nn.functional.pad(mel, (0, -mel.shape[-1] % self.reduction))
-        return self.project(
-            self.standardise(self.pool(*self.features(mel * mask_of(frames, mel.shape[-1]).mT, frames)))
-        )
+        return self.features(mel * mask_of(frames, mel.shape[-1]).mT, frames)
 
     def forward(self, mel: Tensor, frames: Tensor | None = None) -> Tensor:
         """(B, n_mels, L) log-mel -> logits (B, emotions)."""

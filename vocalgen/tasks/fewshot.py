@@ -1,0 +1,242 @@
+"""ExVo-FewShot: systems that know two labelled clips of each speaker of validation and test.
+
+The baseline adapts its network to a speaker by one step on those two clips. Its published evaluation cannot be
+reproduced, for what is written down are the predictions of the first support clip before adaptation under the name
+of the last clip of each speaker; weights and optimiser are carried from speaker to speaker; batch normalisation
+stays in training mode, so that clips depend on their company; of each speaker one clip is predicted; and no CCC is
+computed. Here each speaker starts from the same weights and a new optimiser, batch normalisation is in evaluation
+mode, and all clips are predicted. Scores leave the support clips out: their labels are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from vocalgen.errors import VocalgenError
+from vocalgen.tasks.deep import DeepSystem, FittedDeep, make_deep
+from vocalgen.tasks.registry import make_system
+from vocalgen.tasks.system import Fitted, Options, Rows, System, TaskData, quality
+from vocalgen.tasks.task import Array, Task
+
+ENROLLED = "-enrolled"
+"""Ends the names of personalised systems."""
+
+LEARNING_RATE = 1e-4
+"""Of the baseline's one step."""
+
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 1e9)
+"""Ridge penalties that are tried of slope and offset; the last keeps the identity."""
+
+
+def calibration(prediction: Array, truth: Array, slope: float, offset: float) -> tuple[Array, Array]:
+    """Affine correction of one speaker's predictions, by ridge regression towards the identity.
+
+    With residuals r = truth - prediction, the a and b of each column minimise
+    sum((a - 1) p + b - r)^2 + slope (a - 1)^2 + offset b^2 over the clips.
+
+    Args:
+        prediction, truth: (clips, K); a label may be NaN.
+        slope, offset: penalties, positive.
+
+    Returns:
+        a and b, both (K,).
+    """
+    own = np.isfinite(truth)
+    p = np.where(own, prediction, 0.0)
+    r = np.where(own, truth, 0.0) - p
+    squares, sums, count = (p * p).sum(0) + slope, p.sum(0), own.sum(0) + offset
+    products, residuals = (p * r).sum(0), r.sum(0)
+    below = squares * count - sums**2  # the determinant of the normal equations, positive
+    change = (count * products - sums * residuals) / below
+    return 1 + change, (squares * residuals - sums * products) / below
+
+
+def personalised(
+    prediction: Array,
+    speakers: Sequence[str],
+    enrolled: Mapping[str, tuple[Array, Array]],
+    slope: float,
+    offset: float,
+) -> Array:
+    """Predictions (n, K) in [0, 1], corrected for each speaker by `calibration`; those of others are left alone.
+
+    Args:
+        enrolled: predictions and labels (clips, K) of the support clips by speaker.
+    """
+    corrected, names = prediction.copy(), np.array(speakers)
+    for speaker, support in enrolled.items():
+        a, b = calibration(*support, slope, offset)
+        rows = names == speaker
+        corrected[rows] = np.clip(a * prediction[rows] + b, 0.0, 1.0)
+    return corrected
+
+
+@dataclass(frozen=True)
+class EnrolledSystem:
+    """Any system, with its predictions corrected for each speaker; the penalties are chosen on validation."""
+
+    name: str
+    inner: System
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the system."""
+        return {"enrolled": self.inner.name, **self.inner.settings}
+
+    @property
+    def seeded(self) -> bool:
+        """As the system."""
+        return self.inner.seeded
+
+    def fit(self, data: TaskData, seed: int, folder: Path) -> FittedEnrolled:
+        """As `System.fit`."""
+        if not data.support.any():
+            raise VocalgenError(
+                f"{data.manifest}: no labelled clips of known speakers in validation and test; prepare the corpus "
+                f"with --fewshot"
+            )
+        fitted = FittedEnrolled(self.inner.fit(data, seed, folder), data, STRENGTHS[-1], STRENGTHS[-1])
+        rows = data.labelled("validation")
+        before = fitted.inner.predict(rows)
+        best = -np.inf
+        chosen = fitted
+        for slope in STRENGTHS:
+            for offset in STRENGTHS:
+                tried = FittedEnrolled(fitted.inner, data, slope, offset)
+                tried.__dict__["enrolled"] = fitted.enrolled  # predicted once
+                value = quality(data, rows, tried.correct(rows, before))
+                if value > best:
+                    best, chosen = value, tried
+        return chosen
+
+
+@dataclass(frozen=True, eq=False)
+class FittedEnrolled:
+    """A trained system and the penalties of its corrections."""
+
+    inner: Fitted
+    data: TaskData
+    slope: float
+    offset: float
+
+    @cached_property
+    def enrolled(self) -> dict[str, dict[str, tuple[Array, Array]]]:
+        """By target and speaker: predictions and labels of the support clips."""
+        rows = np.flatnonzero(self.data.support)
+        names = np.array(self.data.speakers)[rows]
+        return {
+            target: {
+                str(speaker): (values[names == speaker], self.data.truth[target][rows[names == speaker]])
+                for speaker in np.unique(names)
+            }
+            for target, values in self.inner.predict(rows).items()
+        }
+
+    def correct(self, rows: Rows, prediction: Mapping[str, Array]) -> dict[str, Array]:
+        """Predictions of some clips, corrected."""
+        speakers = [self.data.speakers[row] for row in rows]
+        return {
+            target: personalised(values, speakers, self.enrolled[target], self.slope, self.offset)
+            for target, values in prediction.items()
+        }
+
+    def predict(self, rows: Rows) -> dict[str, Array]:
+        """As `Fitted.predict`."""
+        return self.correct(rows, self.inner.predict(rows))
+
+    def save(self, folder: Path) -> None:
+        """The system without corrections: new clips are of speakers that nobody has enrolled."""
+        self.inner.save(folder)
+
+
+@dataclass(frozen=True)
+class AdaptedSystem:
+    """The baseline: END2YOU, adapted to each speaker."""
+
+    name: str
+    inner: DeepSystem
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of the network."""
+        return self.inner.settings
+
+    @property
+    def seeded(self) -> bool:
+        """As the network."""
+        return True
+
+    def fit(self, data: TaskData, seed: int, folder: Path) -> FittedAdapted:
+        """As `System.fit`."""
+        return FittedAdapted(self.inner.fit(data, seed, folder), data)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedAdapted:
+    """A trained network that each speaker changes from the same state."""
+
+    inner: FittedDeep
+    data: TaskData
+
+    def predict(self, rows: Rows) -> dict[str, Array]:
+        """As `Fitted.predict`; speakers without support clips get the network as it is."""
+        names = np.array(self.data.speakers)
+        found = self.inner.predict(rows)
+        for speaker in sorted({*names[rows]} & {*names[self.data.support]}):
+            support = np.flatnonzero(self.data.support & (names == speaker))
+            own = np.flatnonzero(names[rows] == speaker)
+            for target, values in self._adapted(support, rows[own]).items():
+                found[target][own] = values
+        return found
+
+    def save(self, folder: Path) -> None:
+        """The network before adaptation: new clips are of speakers that nobody has enrolled."""
+        self.inner.save(folder)
+
+    def _adapted(self, support: NDArray[np.int64], rows: Rows) -> dict[str, Array]:
+        """Predictions after one step of AdamW, of the LSTM and the layer behind it, on the support clips."""
+        listener = self.inner.listener
+        network = listener.network.eval()
+        parts = (network.trunk.rnn, network.heads)
+        parameters = [parameter for part in parts for parameter in part.parameters()]
+        before = [parameter.detach().clone() for parameter in parameters]
+        network.trunk.rnn.train()  # it has no dropout, and cuDNN learns in this mode only
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        optimizer = torch.optim.AdamW(parameters, LEARNING_RATE)
+        batch = listener.batch(listener.inputs([self.inner.wave(int(row)) for row in support]))
+        predicted = network(*batch)
+        losses = [
+            F.mse_loss(predicted[name], torch.from_numpy(self.data.truth[name][support]).to(predicted[name]))
+            for name in (target.name for target in self.data.task.targets)
+        ]
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+        try:
+            return self.inner.predict(rows)
+        finally:
+            for parameter, value in zip(parameters, before, strict=True):
+                parameter.requires_grad_(False).copy_(value)
+                parameter.grad = None
+
+
+def make_fewshot(name: str, task: Task, options: Options) -> AdaptedSystem:
+    """The baseline."""
+    inner = make_deep(name, task, options)
+    if inner.config.emo18 is None or inner.config.heads.hidden or inner.config.heads.squash:
+        raise VocalgenError(f"{name}: the recipe must be of emo18, with heads.hidden 0 and heads.squash false")
+    return AdaptedSystem(name, inner)
+
+
+def make_enrolled(name: str, task: Task, options: Options) -> EnrolledSystem:
+    """A personalised system by the name of the system it corrects."""
+    return EnrolledSystem(name, make_system(name.removesuffix(ENROLLED), task, options))
