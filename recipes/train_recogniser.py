@@ -1,6 +1,6 @@
 """Train a recogniser: accelerate launch recipes/train_recogniser.py recipes/emogator/classifier.yaml"""
 
-from vocalgen.tasks.deep import multitask_objective
+from vocalgen.tasks.labels import multitask_objective
 from vocalgen.training.classifier import ClassifierConfig, ClassifierObjective, MobileNetConfig, ResidualConfig
 from vocalgen.training.emo18 import Emo18Config, Emo18Objective
 from vocalgen.training.entry import Kind, main_by_kind

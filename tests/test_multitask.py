@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ from vocalgen import VocalgenError
 from vocalgen.config import build, load_config, read_values
 from vocalgen.metrics.prediction import ccc
 from vocalgen.models.heads import Chain, HeadOptions, Heads, Output, Pooling
+from vocalgen.models.mobilenet import MobileNetClassifier, _stored_names
 from vocalgen.models.speech import LowRank, SpeechEncoder
 from vocalgen.recognition.multitask import Listener
-from vocalgen.tasks.deep import RECIPES, labelled_clips, make_deep, multitask_objective
+from vocalgen.tasks.deep import RECIPES, make_deep
+from vocalgen.tasks.labels import labelled_clips, multitask_objective
 from vocalgen.tasks.registry import load_system, make_system
 from vocalgen.tasks.system import Options, task_data
 from vocalgen.tasks.task import TASKS
 from vocalgen.training.loop import Trainer
 from vocalgen.training.losses import Weights, ccc_loss, dynamic_weights, loss_of
-from vocalgen.training.multitask import MultitaskConfig
+from vocalgen.training.multitask import MultitaskConfig, MultitaskObjective, ResidualEncoder
 
 transformers = pytest.importorskip("transformers")
 
@@ -290,6 +293,7 @@ SMALL: dict[str, list[str]] = {
     "hume_vocalburst/ssl_chain": ["data.frames=4"],
     "hume_vocalburst/ssl_order": ["data.frames=4"],
     "hume_vocalburst/mobilenet_multitask": ["data.frames=32", "mobilenet.width=0.1"],
+    "hume_vocalburst/residual_multitask": ["data.frames=32"],
     "hume_prosody/ssl_multitask": ["data.frames=4"],
     "modulate_sonata/ssl_multitask": ["data.frames=6"],
     "emogator/ssl_multitask": ["data.frames=4"],
@@ -321,7 +325,9 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def overrides(name: str, recipe: Path, encoder: Path, run: Path) -> list[str]:
-    path = [f"speech.path={encoder}"] if "speech" in read_values(recipe) else []
+    values = read_values(recipe)
+    path = [f"speech.path={encoder}"] if "speech" in values else []
+    path += [f"init={recipe.parents[2] / values['init']}"] if "init" in values else []
     return [*SMALL[name], *LOOP, *path, f"loop.run={run}"]
 
 
@@ -344,6 +350,7 @@ def trained(config: MultitaskConfig) -> Trainer:
 def test_every_recipe_trains(name: str, root: Path, encoder: Path, corpora: Any, tmp_path: Path) -> None:
     config = recipe_config(name, root, encoder, corpora, tmp_path / "run")
     objective = multitask_objective(config)
+    objective.forward_once()
     before = {key: value.clone() for key, value in objective.networks["network"].state_dict().items()}
     trainer = Trainer(objective, config.loop, config)
     trainer.train()
@@ -394,6 +401,88 @@ def test_the_best_preview_is_exported(root: Path, encoder: Path, corpora: Any, t
     stored = load_file(tmp_path / "run" / "export" / "diffusion_pytorch_model.safetensors")
     assert len(seen) == 3 and all(torch.equal(value, seen[1][key]) for key, value in stored.items())
     assert any(not torch.equal(value, seen[2][key]) for key, value in stored.items())
+
+
+def test_the_last_average_can_be_exported(root: Path, encoder: Path, corpora: Any, tmp_path: Path) -> None:
+    config = recipe_config("modulate_sonata/ssl_multitask", root, encoder, corpora, tmp_path / "run", 5)
+    assert config.select == "last"
+    trainer = trained(config)
+    stored = load_file(tmp_path / "run" / "export" / "diffusion_pytorch_model.safetensors")
+    average = trainer.objective.average("network").state_dict()
+    assert all(torch.equal(value, average[key]) for key, value in stored.items())
+
+
+def test_networks_of_mels_start_from_what_others_learnt(
+    root: Path, encoder: Path, corpora: Any, tmp_path: Path
+) -> None:
+    """An exported recogniser, and EfficientAT's file."""
+    config = recipe_config("hume_vocalburst/residual_multitask", root, encoder, corpora, tmp_path)
+    found = multitask_objective(config).networks["network"].trunk.state_dict()  # type: ignore[union-attr]
+    stored = load_file(root / "checkpoints" / "emogator-classifier-24k" / "diffusion_pytorch_model.safetensors")
+    assert len(found) > 40 and all(torch.equal(value, stored[key].to(value)) for key, value in found.items())
+    with pytest.raises(VocalgenError, match="of other sizes or another kind"):
+        multitask_objective(replace(config, residual=ResidualEncoder((8, 16), (1, 1))))
+
+    torch.manual_seed(5)
+    config = recipe_config("hume_vocalburst/mobilenet_multitask", root, encoder, corpora, tmp_path)
+    other = MobileNetClassifier(config.mel.to_dict(), ("a",), width=0.1)
+    names = dict(_stored_names(other))
+    own = other.state_dict()
+    torch.save({theirs: own[ours] for ours, theirs in names.items()}, tmp_path / "mn01.pt")
+    started = multitask_objective(replace(config, init=str(tmp_path / "mn01.pt"))).networks["network"]
+    found = started.trunk.state_dict()  # type: ignore[union-attr]
+    assert all(torch.equal(found[ours], own[ours]) for ours in names)
+
+
+@pytest.mark.parametrize("kind", ["residual", "speech"])
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+def test_networks_learn(kind: str, root: Path, encoder: Path, corpora: Any, tmp_path: Path) -> None:
+    """Sixteen clips by heart: all three losses of ExVo-MultiTask fall, and its scores rise."""
+    name = {"residual": "hume_vocalburst/mobilenet_multitask", "speech": "hume_vocalburst/ssl_multitask"}[kind]
+    config = recipe_config(name, root, encoder, corpora, tmp_path, 60)
+    data = replace(config.data, frames=64 if kind == "residual" else 4, max_shift=0.0, gain_db=(0.0, 0.0))
+    loop = replace(config.loop, batch_size=16, warmup=5, preview_every=60, ema_decay=0.8)
+    config = replace(
+        config, data=data, loop=loop, weighing="uncertainty", learning_rate=5e-3, speed=(1.0, 1.0), time_mask=0.0
+    )
+    if kind == "residual":
+        config = replace(config, mobilenet=None, residual=ResidualEncoder((8, 16, 24), (1, 1, 1)))
+    trainer = trained(config)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()]
+    first, last = lines[0], lines[-2]
+    for target, share in (("emotions", 0.6), ("country", 0.5), ("age", 0.5)):
+        assert last[f"loss_{target}"] < share * first[f"loss_{target}"]
+    objective = trainer.objective
+    listener, rows = Listener(objective.average("network")), objective.clips.train
+    found = listener.predict(len(rows), lambda place: objective.cache.wave(int(rows[place])))
+    truth = {name: values[rows] for name, values in objective.clips.truth.items()}
+    scores = TASKS["exvo-multitask"].score(truth, found)
+    assert scores["CCC"] > 0.3 and scores["UAR"] > 0.6 and scores["MAE"] < 4
+
+
+@pytest.mark.parametrize("name", ["hume_vocalburst/ssl_multitask", "hume_vocalburst/mobilenet_multitask"])
+def test_windows_are_cropped_masked_and_repeatable(
+    name: str, root: Path, encoder: Path, corpora: Any, tmp_path: Path
+) -> None:
+    config = recipe_config(name, root, encoder, corpora, tmp_path)
+    clips = labelled_clips(config, [TASKS["exvo-multitask"]])
+    config = replace(config, speed=(1.0, 1.0), data=replace(config.data, gain_db=(0.0, 0.0), max_shift=0.0))
+    plain = MultitaskObjective(replace(config, time_mask=0.0), clips).dataset
+    masked = MultitaskObjective(replace(config, time_mask=0.8), clips).dataset
+    key = (int(clips.train[0]), 7)
+    found, again, other = masked[key], masked[key], masked[key[0], 8]
+    assert torch.equal(found["x"], again["x"]) and not torch.equal(found["x"], other["x"])
+    changed = found["x"] != plain[key]["x"]
+    silence = config.mel.log_floor if config.hears_mels else 0.0
+    assert changed.any() and (found["x"][changed] == silence).all()
+    frames = changed.any(0) if config.hears_mels else changed
+    assert 0 < int(frames.sum()) <= 0.8 * found["length"]
+    assert torch.equal(found["label age"], torch.tensor(clips.truth["age"][key[0]], dtype=torch.float32))
+    if not config.hears_mels:
+        short = MultitaskObjective(replace(config, time_mask=0.0, data=replace(config.data, frames=1)), clips).dataset
+        wave, part = clips.cache.wave(key[0]), short[key]["x"].numpy()
+        assert short[key]["length"] == len(part) == 1600
+        assert any(np.array_equal(wave[k : k + 1600], part) for k in range(len(wave) - 1599))
 
 
 @pytest.mark.slow
