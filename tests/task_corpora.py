@@ -56,7 +56,8 @@ def _vocalburst(task: str, folder: Path, each: int = 16) -> Manifest:
             "Subject_ID": f"Speaker_{10 * (number // each) + place // 4}",
             "Country": number % 4, "Country_string": COUNTRIES[number % 4], "Age": 20.5 + number % 16,
             **dict(zip(HUME10.emotions, values.tolist(), strict=True)),
-            "Valence": round(0.05 * (number % 16), 3), "Arousal": round(1 - values[0], 3), "Voc_Type": TYPES[number % 8],
+            "Valence": round(0.05 * (number % 16), 3), "Arousal": round(1 - values[0], 3),
+            "Voc_Type": TYPES[number % 8],
             **{name: round(float(values[k % 10]) * 0.9, 4) for k, name in enumerate(CULTURE)},
         }  # fmt: skip
         # The few-shot release labels two test clips a speaker.

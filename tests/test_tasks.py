@@ -22,6 +22,7 @@ from vocalgen import VocalgenError
 from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, LABELS
 from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.emotions import EMOGATOR30, HUME10, one_hot
+from vocalgen.metrics.prediction import bootstrap, mae, uar
 from vocalgen.tasks import mlp
 from vocalgen.tasks.linear import LrSettings, SvrSettings, search
 from vocalgen.tasks.mlp import MlpSettings, MultiTaskMlp, class_weights, loss_of, train_mlp
@@ -345,3 +346,22 @@ def test_labels_of_a_column_may_be_missing() -> None:
     filled = np.nan_to_num(truth)
     before = all_of.score(filled[5:, [7, 7]], guess[5:, [7, 7]])
     assert before == pytest.approx(expected) and part != whole
+
+
+def test_intervals_of_all_metrics_are_those_of_each(tmp_path: Path) -> None:
+    """Resampled once for all metrics, they are what a bootstrap of the metric alone gives."""
+    _, truth = task_data(EXVO, vocalburst(tmp_path / "m.csv"))
+    random = np.random.default_rng(0)
+    guess = {
+        "emotions": truth["emotions"] + 0.3 * random.normal(size=(36, 10)),
+        "country": np.eye(4)[truth["country"]] + random.normal(size=(36, 4)),
+        "age": truth["age"] + random.normal(size=(36, 1)),
+    }
+    speakers = [str(number % 9) for number in range(36)]
+    found = EXVO.intervals(truth, guess, speakers, draws=40, seed=3)
+    assert list(found) == ["S_MTL", "CCC", "UAR", "MAE"]
+    alone = bootstrap(mae, truth["age"][:, 0], guess["age"][:, 0], speakers, 40, seed=3)
+    np.testing.assert_allclose(found["MAE"], alone)
+    winners = guess["country"].argmax(axis=1)
+    np.testing.assert_allclose(found["UAR"], bootstrap(uar, truth["country"], winners, speakers, 40, seed=3))
+    assert found["S_MTL"].value == pytest.approx(EXVO.score(truth, guess)["S_MTL"])

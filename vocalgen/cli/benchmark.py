@@ -46,6 +46,7 @@ def benchmark(
         typer.Option("--out", "-o", metavar="FOLDER", help="Default: runs/benchmark/TASK/SYSTEM."),
     ] = None,
     team: Annotated[str, typer.Option(metavar="NAME", help="In the name of the submission.")] = "our-team",
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of speakers for the intervals.")] = 1000,
     device: DeviceOption = None,
 ) -> None:
     """Train a system with several seeds, choose on validation, score validation and test beside the published rows.
@@ -74,7 +75,7 @@ def benchmark(
     options = Options(
         tuple(encoder or ()), str(choose_device(device)), config, tuple(settings or ()), data, tuple(run or ())
     )
-    plan = Plan(chosen, data, folder, seeds, team, _published(chosen.name))
+    plan = Plan(chosen, data, folder, seeds, team, _published(chosen.name), draws)
     report = run_benchmark(plan, make_system(system, chosen, options))
     for line in report["warnings"]:
         typer.secho(f"warning: {line}", err=True)

@@ -180,6 +180,9 @@ def train_mlp(data: TaskData, inputs: Inputs, seed: int, settings: MlpSettings, 
     Raises:
         VocalgenError: labels outside [0, 1] of a target that is predicted there, or a loss that is no number.
     """
+    from rich.console import Console
+    from rich.progress import track
+
     targets = data.task.targets
     train, validation = data.labelled("train"), data.labelled("validation")
     for target in targets:
@@ -189,14 +192,19 @@ def train_mlp(data: TaskData, inputs: Inputs, seed: int, settings: MlpSettings, 
         torch.manual_seed(seed)
         network = MultiTaskMlp(len(scaling.shift), targets).to(device)
     mlp = Mlp(network, scaling, targets)
-    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    # Fused, as a step of eight clips is mostly Adam's.
+    optimiser = torch.optim.Adam(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     weights = {
         target.name: torch.from_numpy(class_weights(data.truth[target.name][train], len(target.columns))).to(device)
         for target in targets
         if settings.balanced and target.classes
     }
     best, best_epoch, kept = -math.inf, 0, _copy(network)
-    for epoch in range(settings.epochs):
+    for epoch in track(
+        range(settings.epochs), f"Perceptron, seed {seed}", console=Console(stderr=True), transient=True
+    ):
         order = np.random.default_rng((seed, epoch)).permutation(train)
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]

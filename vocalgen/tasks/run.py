@@ -29,9 +29,6 @@ from vocalgen.weights import read_json
 FIRST_SEED = 101
 """As in the official code."""
 
-DRAWS = 1000
-"""Resamples of speakers for an interval."""
-
 REPORT, PAGE = "report.json", "report.md"
 
 
@@ -54,7 +51,7 @@ class Plan:
     seeds: int = 3
     team: str = "our-team"
     published: Sequence[Mapping[str, Any]] = ()
-    draws: int = DRAWS
+    draws: int = 1000
 
 
 def benchmark(plan: Plan, system: System) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -154,19 +154,28 @@ class Task:
         clusters = [speaker or f"clip {row}" for row, speaker in enumerate(speakers)]
         rows = np.arange(len(clusters))
 
-        def of(metric: str) -> Callable[[Array, Array], float]:
-            def score(chosen: Array, _: Array) -> float:
-                try:
-                    return self.score(_rows(truth, chosen), _rows(prediction, chosen))[metric]
-                except ValueError:  # of a resample where all is constant
-                    return float("nan")
+        drawn: list[dict[str, float]] = []  # all metrics of the resamples, which are the same for each of them
 
-            return score
+        def scored(chosen: Array) -> dict[str, float]:
+            try:
+                drawn.append(self.score(_rows(truth, chosen), _rows(prediction, chosen)))
+            except ValueError:  # of a resample where all is constant
+                drawn.append({})
+            return drawn[-1]
 
-        return {
-            metric: bootstrap(of(metric), rows, rows, clusters, draws, seed=seed)
-            for metric in self.score(truth, prediction)
-        }
+        nothing = float("nan")
+        first, *others = self.score(truth, prediction)
+        decisive = bootstrap(
+            lambda chosen, _: scored(chosen).get(first, nothing), rows, rows, clusters, draws, seed=seed
+        )
+        found = {first: decisive}
+        for metric in others:
+            known = iter(drawn)
+            found[metric] = bootstrap(
+                lambda *_, known=known, metric=metric: next(known).get(metric, nothing),
+                rows, rows, clusters, draws, seed=seed,
+            )  # fmt: skip
+        return found
 
 
 def _rows(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
