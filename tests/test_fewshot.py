@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ class Biased:
         return {"emotions": np.where(self.spread, 0.5 * truth + 0.05 * place, 0) + 0.5 * random * (self.spread == 0)}
 
     def save(self, folder: Path) -> None:
+        folder.mkdir()
         self.saved = True
 
 
@@ -120,7 +122,11 @@ def test_enrolment_removes_a_speakers_bias(data: TaskData, tmp_path: Path) -> No
     assert score(fitted.predict(rows)) > score(inner.predict(rows)) + 0.1
     assert fitted.slope < 1 and fitted.offset < 1
     fitted.save(tmp_path / "model")
-    assert inner.saved
+    written = json.loads((tmp_path / "model" / "support.json").read_text())
+    own = np.flatnonzero(data.support & (data.splits == "validation"))
+    expected = TASK.score({"emotions": data.truth["emotions"][own]}, fitted.predict(own))["CCC"]
+    assert inner.saved and written["validation"] == {"clips": 8, "CCC": pytest.approx(expected)}
+    assert written["test"]["clips"] == 8
 
 
 def test_penalties_are_chosen_on_validation(data: TaskData, tmp_path: Path) -> None:

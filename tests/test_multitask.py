@@ -24,7 +24,7 @@ from vocalgen.models.heads import Chain, HeadOptions, Heads, Output, Pooling
 from vocalgen.models.mobilenet import MobileNetClassifier, _stored_names
 from vocalgen.models.speech import LowRank, SpeechEncoder
 from vocalgen.recognition.multitask import Listener
-from vocalgen.tasks.deep import RECIPES, make_deep
+from vocalgen.tasks.deep import RECIPES, make_deep, shipped_recipe
 from vocalgen.tasks.labels import labelled_clips, multitask_objective
 from vocalgen.tasks.registry import load_system, make_system
 from vocalgen.tasks.system import Options, task_data
@@ -591,4 +591,8 @@ def test_what_systems_refuse(encoder: Path) -> None:
     single = make_deep("end2you", TASKS["avb-two"], Options())
     joint = make_deep("ssl", TASKS["avb-two"], Options((str(encoder),)))
     assert single.config.tasks == ("avb-two",) and len(joint.config.tasks) == 5
+    few = make_deep("ssl", TASKS["exvo-fewshot"], Options((str(encoder),)))
+    assert few.config.tasks == joint.config.tasks  # which have its targets
+    nine = make_deep("ssl", TASKS["emotion-share"], Options((str(encoder),), config=shipped_recipe("ssl", few.task)))
+    assert nine.config.tasks == ("emotion-share",)
     assert joint.config.speech is not None and joint.config.speech.path == str(encoder)

@@ -21,7 +21,7 @@ from vocalgen.recognition.encoders import TransformersEncoder
 from vocalgen.recognition.multitask import Listener
 from vocalgen.tasks.labels import labelled_clips
 from vocalgen.tasks.system import Options, Rows, TaskData, Wave, describe, prepared
-from vocalgen.tasks.task import TASKS, Array, Task
+from vocalgen.tasks.task import TASKS, Array, Task, task_of
 from vocalgen.training.loop import Trainer
 from vocalgen.training.multitask import MultitaskConfig, MultitaskObjective
 from vocalgen.training.record import Previews
@@ -46,7 +46,7 @@ class DeepSystem:
 
     Args:
         name: as on the command line.
-        task: it is for; the other tasks of the recipe are learnt beside it if it is one of them.
+        task: it is for; the tasks of the recipe are learnt together if they have its targets.
         config: the recipe; its manifest, cache, run folder and seed are replaced.
         device: on which it predicts; training takes the accelerator that is there.
     """
@@ -175,7 +175,8 @@ def make_deep(name: str, task: Task, options: Options) -> DeepSystem:
         section["path"] = options.encoders[0]
     elif options.encoders:
         raise VocalgenError(f"{name} hears clips itself; leave --encoder out")
-    if task.name not in values.get("tasks", ()):
+    beside = [target for other in values.get("tasks", ()) for target in task_of(other).targets]
+    if not all(target in beside for target in task.targets):
         values["tasks"] = [task.name]
     values.setdefault("data", {}).update(manifest="", cache="")
     values.setdefault("loop", {}).update(run="")
