@@ -17,8 +17,9 @@ from task_corpora import manifest_of
 from test_encoders import SIZES, waveform_encoder
 from torch import Tensor
 
-from vocalgen import VocalgenError
+from vocalgen import VocalgenError, audio
 from vocalgen.config import build, load_config, read_values
+from vocalgen.corpora.manifest import Manifest
 from vocalgen.metrics.prediction import ccc
 from vocalgen.models.heads import Chain, HeadOptions, Heads, Output, Pooling
 from vocalgen.models.mobilenet import MobileNetClassifier, _stored_names
@@ -565,6 +566,8 @@ def test_systems_of_the_benchmark(
     options = Options((str(encoder),) if system == "ssl" else (), overrides=tuple(settings), manifest=manifest)
     made = make_system(system, TASKS[task], options)
     assert json.loads(json.dumps(made.settings)) and str(manifest) not in json.dumps(made.settings)
+    if system == "ssl":
+        assert made.settings["speech"]["path"] == encoder.name and len(made.settings["speech"]["checksum"]) == 64
     fitted = made.fit(data, 101, tmp_path)
     again = made.fit(data, 101, tmp_path)  # nothing is left to do
     rows = data.rows("test")
@@ -575,19 +578,20 @@ def test_systems_of_the_benchmark(
         if target.classes:
             np.testing.assert_allclose(found[target.name].sum(1), 1, atol=1e-5)
     fitted.save(tmp_path / "model")
-    from vocalgen import audio
-    from vocalgen.corpora.manifest import Manifest
-
+    assert not any(str(encoder.parent) in file.read_text() for file in (tmp_path / "model").glob("*.json"))
     heard = load_system(tmp_path / "model").score([audio.read(Manifest.load(manifest).usable().rows[rows[0]].file)])
     for name, values in heard.items():
         np.testing.assert_allclose(values[0], found[name][0], atol=1e-4)
 
 
-def test_what_systems_refuse(encoder: Path) -> None:
+def test_what_systems_refuse_and_are_made_of(encoder: Path, root: Path) -> None:
     with pytest.raises(VocalgenError, match="hears clips itself; leave --encoder out"):
         make_deep("end2you", TASKS["avb-high"], Options((str(encoder),)))
     with pytest.raises(VocalgenError, match="learns from one speech encoder"):
         make_deep("ssl", TASKS["avb-high"], Options(("a", "b")))
+    started = Options(overrides=(f"init={root / 'checkpoints' / 'emogator-classifier-24k'}",), config=None)
+    init = make_deep("mobilenet", TASKS["avb-high"], started).settings["init"]
+    assert init["path"] == "emogator-classifier-24k" and len(init["checksums"][0]) == 64
     single = make_deep("end2you", TASKS["avb-two"], Options())
     joint = make_deep("ssl", TASKS["avb-two"], Options((str(encoder),)))
     assert single.config.tasks == ("avb-two",) and len(joint.config.tasks) == 5

@@ -19,6 +19,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import TransformersEncoder
 from vocalgen.recognition.multitask import Listener
+from vocalgen.shipped import file_sha256, weight_files
 from vocalgen.tasks.labels import labelled_clips
 from vocalgen.tasks.system import Options, Rows, TaskData, Wave, describe, prepared
 from vocalgen.tasks.task import TASKS, Array, Task, task_of
@@ -63,12 +64,18 @@ class DeepSystem:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """The recipe, and the checksum of the encoder it starts from."""
+        """The recipe, and the checksums of what it starts from, whose folders may lie elsewhere."""
         recipe = asdict(self.config)
         for section, keys in (("data", ("manifest", "cache")), ("loop", ("run", "seed"))):
             recipe[section] = {key: value for key, value in recipe[section].items() if key not in keys}
-        speech = self.config.speech
-        return recipe if speech is None else {**recipe, "checksum": TransformersEncoder(speech.path).checksum}
+        if self.config.speech is not None:
+            path = self.config.speech.path
+            recipe["speech"] |= {"path": Path(path).name, "checksum": TransformersEncoder(path).checksum}
+        if self.config.init is not None:
+            start = Path(self.config.init)
+            files = [start] if start.is_file() else weight_files(start)
+            recipe["init"] = {"path": start.name, "checksums": [file_sha256(file) for file in files]}
+        return recipe
 
     def fit(self, data: TaskData, seed: int, folder: Path) -> FittedDeep:
         """As `System.fit`; a stopped run goes on from its last save."""

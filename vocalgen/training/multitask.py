@@ -244,7 +244,7 @@ def _network(config: MultitaskConfig, outputs: tuple[Output, ...]) -> MultitaskN
         pretrained = TransformersEncoder(options.path)
         extractor: Any = pretrained.extractor
         encoder = {
-            "config": pretrained.network.config.to_dict(),
+            "config": {k: v for k, v in pretrained.network.config.to_dict().items() if k != "_name_or_path"},
             "normalise": bool(getattr(extractor, "do_normalize", False)),
             "tuning": options.tuning,
             "rank": options.rank,
