@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bursts import burst, write_emogator_tree
 from safetensors.numpy import load_file
 from task_corpora import labelled, manifest_of
 
+from vocalgen import VocalgenError, audio
 from vocalgen.cli.main import run
+from vocalgen.corpora.emogator import scan
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig
+from vocalgen.emotions import EMOGATOR30
 from vocalgen.recognition.scores import Scores
+from vocalgen.tasks.as_encoder import load_scorer
 from vocalgen.tasks.feature_systems import FeatureSystem
+from vocalgen.tasks.system import prepared
 from vocalgen.tasks.task import TASKS
 
 OPTIONS = ("--device", "cpu")
@@ -275,6 +282,17 @@ def test_what_cannot_be_is_refused(corpora: Any, tmp_path: Path, capsys: Any) ->
     assert "holds the benchmark of mlp on emogator; give another --out" in other
 
 
+def test_other_audio_is_learnt_anew(tmp_path: Path, capsys: Any) -> None:
+    manifest = manifest_of("emogator", tmp_path)
+    before = trained(capsys, manifest, tmp_path / "out", "emogator", "--seeds", "1")
+    clip = Manifest.load(manifest).rows[0]
+    audio.write(clip.file, burst(7, 0.8, 16_000, 99), 16_000)
+    shutil.rmtree(tmp_path / "corpus-16k")
+    after = trained(capsys, manifest, tmp_path / "out", "emogator", "--seeds", "1")
+    assert after["settings"]["encoders"][0]["features"] != before["settings"]["encoders"][0]["features"]
+    assert after["seeds"] != before["seeds"]
+
+
 def test_clips_that_cannot_be_read_are_refused(tmp_path: Path, capsys: Any) -> None:
     manifest = manifest_of("emotion-share", tmp_path)
     (tmp_path / "corpus" / "wav" / "devel_3.wav").write_bytes(b"nothing")
@@ -295,3 +313,56 @@ def test_flagged_test_clips_are_in_the_submission(tmp_path: Path, capsys: Any) -
     assert any("1 test clips cannot be used" in line for line in report["warnings"])
     code, out, _ = command(capsys, "submission", "check", tmp_path / "out" / report["submission"], "--data", manifest)
     assert code == 0, out
+
+
+def test_evaluate_scores_by_a_trained_system(tmp_path: Path, capsys: Any) -> None:
+    manifest = tmp_path / "emogator.csv"
+    write_emogator_tree(tmp_path / "mp3", (1, 2, 3, 4, 285, 286, 320, 321), (1, 2, 4), (1, 2, 3), 0.3, 16_000)
+    scan(tmp_path / "mp3").save(manifest)
+    trained(capsys, manifest, tmp_path / "judge", "emogator", "--seeds", "1")
+    for name in ("adoration", "amusement", "awe"):
+        for number in range(10):
+            audio.write(tmp_path / "clips" / name / f"{number}.wav", burst(number, 0.4, 16_000, number), 16_000)
+    (tmp_path / "protocol.yaml").write_text(
+        "per_emotion: 10\ndraws: 1\nmemory: false\nreference: [validation, test]\npermutations: 5\n"
+    )
+    arguments = ("--protocol", tmp_path / "protocol.yaml", "--vocoder", "griffin-lim", "-e", "adoration,amusement,awe")
+    code, _, err = command(
+        capsys, "evaluate", tmp_path / "clips", "--reference", manifest, "--encoder", tmp_path / "judge", *arguments,
+        "--out", tmp_path / "report", *OPTIONS,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "judge" in (tmp_path / "report" / "report.md").read_text()
+    scorer = load_scorer(str(tmp_path / "judge"))
+    assert scorer.emotions == EMOGATOR30 and len(scorer.checksum) == 64
+    stored = load_file(tmp_path / "judge" / "predictions.safetensors")["emotion"]
+    clip = Manifest.load(manifest).split("test").rows[-1]
+    wave = prepared(*audio.read(clip.file), scorer.prepare)
+    scores = scorer.score([wave])
+    assert scores.embeddings.shape == (1, 64)
+    np.testing.assert_allclose(np.exp(scores.logits[0]), stored[-1], atol=1e-5)
+
+
+def test_only_systems_that_hear_emotions_score(corpora: Any, tmp_path: Path, capsys: Any) -> None:
+    trained(capsys, corpora("avb-two"), tmp_path, "avb-two", "--seeds", "1")
+    with pytest.raises(VocalgenError, match="cannot score clips: it takes a system that predicts emotions"):
+        load_scorer(str(tmp_path))
+
+
+def test_damaged_models(corpora: Any, tmp_path: Path, capsys: Any) -> None:
+    trained(capsys, corpora("emogator"), tmp_path, "emogator", "--seeds", "1")
+    clip, model = Manifest.load(corpora("emogator")).rows[0].file, tmp_path / "model"
+    whole = (model / "model.safetensors").read_bytes()
+    description = (model / "system.json").read_text()
+    for weights, text, words in (
+        (whole[:100], description, "the model is damaged or incomplete"),
+        (whole, description.replace("emogator", "sonata"), "the weights belong to another network"),
+        (whole, description.replace('"features"', '"oracle"'), "a system 'oracle' for 'emogator' is unknown here"),
+        (whole, "[]", "is no JSON object"),
+    ):
+        (model / "model.safetensors").write_bytes(weights)
+        (model / "system.json").write_text(text)
+        code, _, err = command(capsys, "classify", clip, "--model", tmp_path)
+        assert code == 2 and words in err
+    code, _, err = command(capsys, "classify", clip, "--model", tmp_path / "absent")
+    assert code == 2 and "no such folder; train a system with `vocalgen benchmark`" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def test_few_shot_systems_see_two_clips_of_every_speaker(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fixed", "task", "words"),
     [
-        ({"Age": ""}, "exvo-multitask", "no train clip has all labels of age"),
+        ({"Age": ""}, "exvo-multitask", "no train clip has a label of Age; nothing could learn it"),
         ({}, "avb-type", "no train clip has the labels of avb-type; prepare the corpus hume-vocalburst"),
         ({"Country": "Atlantis"}, "exvo-multitask", "Country is 'Atlantis' somewhere; it must be one of China"),
         ({}, "emotion-share", "the manifest has no emotion Anger"),
@@ -331,6 +332,29 @@ def test_a_grid_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.Mon
     search(data, x, LrSettings(costs=(0.1, 1.0)), tmp_path)
     assert len(fits) == 2  # the chosen one, alone and with validation
     assert (tmp_path / "grid.json").read_text() == before
+
+
+def test_cultural_labels_of_a_clip_s_own_country_are_enough(tmp_path: Path) -> None:
+    task = TASKS["avb-culture"]
+    whole, _ = task_data(task, vocalburst(tmp_path / "m.csv"))
+    own = np.array([[name.startswith(COUNTRIES[row % 4]) for name in CULTURE] for row in range(36)])
+    path = tmp_path / "own.csv"
+    manifest = Manifest.load(tmp_path / "m.csv")
+    place = [manifest.labels.index(name) for name in CULTURE]
+    clips = []
+    for row, clip in enumerate(manifest):
+        labels = list(clip.labels)
+        for k, at in enumerate(place):
+            labels[at] = labels[at] if own[row, k] else ""
+        clips.append(replace(clip, labels=tuple(labels)))
+    replace(manifest, rows=tuple(clips)).save(path)
+    data, _ = task_data(task, path)
+    np.testing.assert_array_equal(np.isfinite(data.truth["culture"])[:24], own[:24])
+    x = np.random.default_rng(0).normal(size=(36, 3)).astype(np.float32)
+    guess = mlp.predicted(train_mlp(data, x, 101, MlpSettings(epochs=1)), x, np.arange(12, 24))
+    assert guess["culture"].shape == (12, 40)
+    assert np.isfinite(quality(data, np.arange(12, 24), guess))
+    assert quality(data, np.arange(12, 24), guess) != quality(whole, np.arange(12, 24), guess)
 
 
 def test_labels_of_a_column_may_be_missing() -> None:

@@ -22,13 +22,11 @@ def benchmark(
             "emogator.",
         ),
     ],
+    data: Annotated[Path, typer.Option(metavar="MANIFEST", help="Of the corpus, from `vocalgen data prepare`.")],
     settings: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the system, such as epochs=10 or costs=[1e-3]."),
     ] = None,
-    data: Annotated[
-        Path, typer.Option(metavar="MANIFEST", help="Of the task's corpus, from `vocalgen data prepare`.")
-    ] = Path("data/emogator.csv"),
     system: Annotated[
         str, typer.Option(metavar="NAME", help="What is trained; an unknown name lists all.")
     ] = "egemaps-mlp",

@@ -48,14 +48,14 @@ def classify(
         if out.suffix.lower() != ".csv":
             raise VocalgenError(f"{out}: predictions are written as .csv; give such a name to --out")
         outputs.require_folder(out.parent)
-    folder = model / "model" if (model / "model").is_dir() else model
-    if not folder.is_dir():
+    if not model.is_dir():
         raise VocalgenError(f"{model}: no such folder; train a system with `vocalgen benchmark`")
 
     from vocalgen.generation.loading import choose_device
     from vocalgen.tasks.registry import load_system
+    from vocalgen.tasks.runs import model_of
 
-    system = load_system(folder, str(choose_device(device)))
+    system = load_system(model_of(model), str(choose_device(device)))
     found: list[tuple[Path, Prediction]] = []
     for file, prediction in _predictions(files, system):
         found.append((file, prediction))

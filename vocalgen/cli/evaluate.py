@@ -31,7 +31,9 @@ def evaluate(
     encoder: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="MODEL", help="Scorer in place of the protocol's; may be repeated, the first is the main one."
+            metavar="MODEL",
+            help="Scorer in place of the protocol's, also a folder of `vocalgen benchmark`; may be repeated, the first "
+            "is the main one.",
         ),
     ] = None,
     per_emotion: Annotated[
@@ -77,13 +79,15 @@ def evaluate(
     from vocalgen.evaluation.published import published
     from vocalgen.evaluation.run import Request, run
     from vocalgen.generation.loading import choose_device
+    from vocalgen.tasks.as_encoder import load_scorer
 
     for name in systems:
         if name in (*ANCHORS, HELD_OUT):
             raise VocalgenError(f"evaluate: {name!r} is what the report calls an anchor; give another NAME=PATH")
     if chosen.published:
         published(chosen.published)  # a task without a table is refused now, not after the measurement
-    evaluation = run(Request(systems, reference, out, chosen, _voice(vocoder), rated, str(choose_device(device))))
+    voice, where = _voice(vocoder), str(choose_device(device))
+    evaluation = run(Request(systems, reference, out, chosen, voice, rated, where, load_scorer))
     for line in evaluation.report["warnings"]:
         typer.secho(f"warning: {line}", err=True)
     print(out / "report.html")

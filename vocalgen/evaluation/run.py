@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ from vocalgen.evaluation.store import Store
 from vocalgen.mel import MEL_24K, LogMel, log_mels
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import Clips, FolderClips, RealClips, Wave
-from vocalgen.recognition.encoders import load_encoder
+from vocalgen.recognition.encoders import Encoder, load_encoder
 from vocalgen.shipped import file_sha256
 
 SHOWN = (
@@ -59,6 +59,7 @@ class Request:
         out: folder for the report.
         ratings: files of human ratings by system.
         device: of the encoders.
+        load: of an encoder by name and device, where more than `load_encoder` knows is wanted.
     """
 
     systems: Mapping[str, Path]
@@ -68,6 +69,7 @@ class Request:
     voice: Voice
     ratings: Mapping[str, Path] = field(default_factory=dict)
     device: str = "cpu"
+    load: Callable[[str, str], Encoder] = load_encoder
 
 
 def run(request: Request) -> Evaluation:
@@ -78,7 +80,7 @@ def run(request: Request) -> Evaluation:
     """
     require_matplotlib()  # said now, not after the measurement
     protocol = request.protocol
-    encoders = [load_encoder(name, request.device) for name in protocol.encoders]
+    encoders = [request.load(name, request.device) for name in protocol.encoders]
     if len({encoder.name for encoder in encoders}) < len(encoders):
         raise VocalgenError(f"two encoders have one name: {', '.join(protocol.encoders)}; rename a folder")
     vocabulary = (

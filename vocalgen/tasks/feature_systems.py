@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -78,10 +79,13 @@ class FeatureSystem:
         """Features of the manifest's clips, extracted now if they are not in the cache."""
         return [features_of(self.manifest, encoder, device=self.device) for encoder in self.encoders]
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
-        """Recipe and encoders."""
-        encoders = [{"name": given, "checksum": t.checksum} for given, t in zip(self.encoders, self.tables)]
+        """Recipe, encoders, and a hash of the features, which change with the audio."""
+        encoders = [
+            {"name": given, "checksum": table.checksum, "features": _digest(table.values)}
+            for given, table in zip(self.encoders, self.tables, strict=True)
+        ]
         return {"kind": self.kind, "recipe": asdict(self.recipe), "encoders": encoders}
 
     def fit(self, data: TaskData, seed: int, folder: Path) -> Fitted:
@@ -202,6 +206,13 @@ def _make(name: str, kind: str, recipe: MlpSettings | SvrSettings | LrSettings, 
 def _recipe(cls: type[T], options: Options, defaults: Mapping[str, Any] | None = None) -> T:
     values = {**(defaults or {}), **read_values(options.config, options.overrides)}
     return build(cls, values, str(options.config or "the settings"))
+
+
+def _digest(values: NDArray[np.float32]) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, len(values), CHUNK):
+        digest.update(np.ascontiguousarray(values[start : start + CHUNK]).tobytes())
+    return digest.hexdigest()
 
 
 def _places(table: Features, ids: Sequence[str]) -> NDArray[np.int64]:

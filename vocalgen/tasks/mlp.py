@@ -107,6 +107,13 @@ class Mlp:
                 found[target.name] = found[target.name].softmax(dim=1)
         return {name: value.double().cpu().numpy() for name, value in found.items()}
 
+    @torch.no_grad()
+    def hidden(self, x: NDArray[np.float32]) -> Array:
+        """(n, dim) features -> (n, 64) what the heads see."""
+        device = next(self.network.parameters()).device
+        found: Array = self.network.trunk(torch.from_numpy(self.scaling(x)).to(device)).double().cpu().numpy()
+        return found
+
     def tensors(self) -> dict[str, Array]:
         """All that `mlp_from` needs."""
         state = self.network.state_dict()

@@ -94,6 +94,11 @@ def read_seed(folder: Path, task: Task) -> Run:
     return run
 
 
+def model_of(folder: Path) -> Path:
+    """The saved system in the folder of a benchmark; any other folder as it is."""
+    return folder / MODEL if (folder / MODEL).is_dir() else folder
+
+
 def read_run(folder: Path, task: Task) -> Run:
     """The best seed of a finished benchmark.
 

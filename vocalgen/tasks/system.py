@@ -213,8 +213,11 @@ def _require_learnable(data: TaskData) -> None:
     for target in data.task.targets:
         truth = data.truth[target.name]
         for split, rows in (("train", train), ("validation", validation)):
-            if not target.known(truth[rows]).any():
-                raise VocalgenError(f"{data.manifest}: no {split} clip has all labels of {target.name}")
+            known = truth[rows] >= 0 if target.classes else np.isfinite(truth[rows])
+            empty = np.flatnonzero(~np.atleast_1d(known.any(axis=0)))
+            if len(empty):
+                what = target.name if target.classes else target.columns[empty[0]]
+                raise VocalgenError(f"{data.manifest}: no {split} clip has a label of {what}; nothing could learn it")
         if target.classes:
             never = sorted(set(truth[validation].tolist()) - set(truth[train].tolist()) - {-1})
             if never:
