@@ -25,7 +25,7 @@ def benchmark(
     data: Annotated[Path, typer.Option(metavar="MANIFEST", help="Of the corpus, from `vocalgen data prepare`.")],
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Settings of the system, such as epochs=10 or costs=[1e-3]."),
+        typer.Argument(metavar="[KEY=VALUE]", help="Settings of the system, such as epochs=10 or costs=[1e-3]."),
     ] = None,
     system: Annotated[
         str, typer.Option(metavar="NAME", help="What is trained; an unknown name lists all.")

@@ -124,8 +124,10 @@ def _print(found: Sequence[tuple[Path, Prediction]], task: Task) -> None:
 
 
 def _shown(values: Mapping[str, float]) -> str:
-    """The highest values, or the only one."""
+    """The only value, all of a few, or the highest of many."""
     if len(values) == 1:
         return f"{next(iter(values.values())):.1f}"
-    highest = sorted(values.items(), key=lambda entry: -entry[1])[:SHOWN]
+    highest = list(values.items())
+    if len(highest) > SHOWN:
+        highest = sorted(highest, key=lambda entry: -entry[1])[:SHOWN]
     return ", ".join(f"{name} {value:.2f}" for name, value in highest)
