@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "recognition": {*DATA, "models", "shipped", "weights"},
     "evaluation": {*DATA, "config", "metrics", "pictures", "recognition", "shipped"},
     "tasks": {*DATA, "config", "metrics", "models", "recognition", "shipped", "training", "weights"},
-    "rating": {"audio", "emotions", "metrics"},
+    "rating": {"audio", "config", "emotions", "metrics"},
 }
 """What each part of the package may import besides itself, `errors` and `atomic`; `cli` is free."""
 

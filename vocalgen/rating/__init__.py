@@ -1,0 +1,1 @@
+"""The listening study: what is heard, by whom, in which order, and what they say."""
