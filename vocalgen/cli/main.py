@@ -37,6 +37,7 @@ VERBS = {
     "classify": Verb("vocalgen.cli.classify", "classify", "Predict emotions of audio files by a trained recogniser."),
     "embed": Verb("vocalgen.cli.embed", "embed", "Write embeddings of clips to a file."),
     "metrics": Verb("vocalgen.cli.metrics", "metrics_app", "Single numbers for scripts: fid, kad, heep, s-gen, ccc..."),
+    "rate": Verb("vocalgen.cli.rate", "rate_app", "Run a listening study: clips, raters, a page, ratings."),
     "data": Verb("vocalgen.cli.data", "data_app", "Prepare, verify and describe a corpus."),
     "submission": Verb("vocalgen.cli.submission", "submission_app", "Check submission files of the challenges."),
     "doctor": Verb("vocalgen.cli.doctor", "doctor", "Check this installation and say how to mend it."),

@@ -82,7 +82,8 @@ def draw_comparison(report: Mapping[str, Any], measured: Mapping[str, Any], path
             speed, colour = measured[name]["clips_per_second"][0], SERIES[rank % len(SERIES)]
             axis.plot([speed, speed], [low, high], color=colour, linewidth=1.6, alpha=0.6)
             axis.plot(speed, centre, "o", color=colour, markersize=6)
-            axis.annotate(name, (speed, centre), fontsize=7, color=colour, xytext=(6, 4), textcoords="offset points")
+            place = (6, (5, -11)[rank % 2])  # neighbours' names on either side
+            axis.annotate(name, (speed, centre), fontsize=7, color=colour, xytext=place, textcoords="offset points")
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter("{x:g}")

@@ -47,6 +47,10 @@ CREATE TABLE IF NOT EXISTS rating (
 """
 
 
+class UnknownRater(VocalgenError):
+    """A token that was never given out."""
+
+
 @dataclass(frozen=True)
 class Page:
     """What a rater hears next.
@@ -134,11 +138,53 @@ class Store:
                 )
             database.execute("UPDATE rater SET consented = datetime('now') WHERE id = ?", (number,))
 
+    def stage(self, token: str) -> str:
+        """Where a rater stands: "consent", "pages", "done" or "withdrawn".
+
+        Raises:
+            UnknownRater: unknown token.
+        """
+        with self._transaction() as database:
+            rater = self._rater(database, token)
+            left = database.execute("SELECT 1 FROM page WHERE rater = ? AND saved IS NULL", (rater["id"],)).fetchone()
+        if rater["withdrawn"] is not None:
+            return "withdrawn"
+        if rater["consented"] is None:
+            return "consent"
+        return "done" if left is None else "pages"
+
+    def clip(self, token: str, place: int) -> str:
+        """Key of the clip of a page.
+
+        Raises:
+            VocalgenError: unknown token or page; the rater has not consented, or has withdrawn.
+        """
+        with self._transaction() as database:
+            rater = self._rater(database, token)
+            _require_consent(rater)
+            row = database.execute(
+                "SELECT clip FROM page WHERE rater = ? AND place = ?", (rater["id"], place)
+            ).fetchone()
+        if row is None:
+            raise VocalgenError(f"there is no page {place}")
+        return str(row["clip"])
+
+    def raters(self) -> dict[str, int]:
+        """How many were invited, consented, finished and withdrew."""
+        with self._transaction() as database:
+            (counts,) = database.execute(
+                "SELECT count(*) AS invited, count(consented) AS consented, count(withdrawn) AS withdrawn, "
+                "sum(consented IS NOT NULL AND withdrawn IS NULL AND NOT EXISTS "
+                "(SELECT 1 FROM page WHERE page.rater = rater.id AND saved IS NULL)) AS finished FROM rater"
+            ).fetchall()
+        return {key: int(counts[key] or 0) for key in ("invited", "consented", "finished", "withdrawn")}
+
     def next_page(self, token: str) -> Page | None:
         """The first page that is not saved; None when all are.
 
         Raises:
-            VocalgenError: unknown token; the rater has not consented, or has withdrawn.
+            UnknownRater: unknown token.
+            VocalgenError: the rater has not consented, or has withdrawn.
         """
         with self._transaction() as database:
             rater = self._rater(database, token)
@@ -267,7 +313,7 @@ class Store:
     def _rater(self, database: sqlite3.Connection, token: str) -> Any:
         row = database.execute("SELECT * FROM rater WHERE token_sha256 = ?", (_hash(token),)).fetchone()
         if row is None:
-            raise VocalgenError("this link is not known here; check that it is complete")
+            raise UnknownRater("this link is not known here; check that it is complete")
         return row
 
     @contextmanager

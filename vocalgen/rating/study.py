@@ -1,6 +1,6 @@
 """A study on disk: its settings, and copies of the clips of one loudness under names that tell nothing.
 
-`study.yaml` holds the settings, `clips.csv` what the copies in `clips/` are, `ratings.sqlite` what raters say (`store`).
+`study.yaml` holds the settings, `clips.csv` what the copies in `clips/` are, `ratings.sqlite` what raters say.
 """
 
 from __future__ import annotations
