@@ -55,6 +55,7 @@ FILES = {
     "rate.html": "text/html; charset=utf-8",
     "rate.js": "text/javascript; charset=utf-8",
     "rate.css": "text/css; charset=utf-8",
+    "rate.svg": "image/svg+xml",
     "experiment.html": "text/html; charset=utf-8",
     "experiment.js": "text/javascript; charset=utf-8",
 }
