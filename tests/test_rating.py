@@ -21,6 +21,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.ratings import read_ratings
 from vocalgen.metrics.heep import heep
 from vocalgen.rating.export import ARRAYS, LONG, WIDE, export
+from vocalgen.rating.report import study_report
 from vocalgen.rating.store import Store
 from vocalgen.rating.study import Settings, Study, create_study, normalise_level, open_study
 
@@ -215,6 +216,7 @@ def test_tokens(study: Study) -> None:
 
 KILLED = """
 import sys
+from vocalgen.rating.report import study_report
 from vocalgen.rating.store import Store
 from vocalgen.rating.study import open_study
 
@@ -277,3 +279,39 @@ def test_exports_are_read_as_ratings(study: Study, tmp_path: Path) -> None:
     assert all((row["rating"] == "90") == (row["emotion"] == row["target"]) for row in rows)
     meant = np.array([[name.lower() == clip.split("/")[0] for name in EMOTIONS] for clip in read[0].clips], dtype=float)
     assert heep(meant, read[0].mean()).overall > 0.98
+
+
+def test_the_report_knows_honest_and_hasty_raters(study: Study) -> None:
+    store = Store(study)
+    clips = {clip.key: clip for clip in study.clips}
+    with pytest.raises(VocalgenError, match="nobody has rated"):
+        study_report(study, store.answers())
+    for number, token in enumerate(store.invite(3)):
+        store.consent(token)
+        while (page := store.next_page(token)) is not None:
+            target = clips[page.clip].emotion
+            values = {name: 80 + number if name == target else 5 + number for name in page.emotions}
+            store.save(token, page.place, values, 1, 0.01 if number == 2 and page.place == 4 else 9.0)
+    found = study_report(study, store.answers(), draws=50)
+    assert (found["raters"], found["clips"], found["ratings"]) == (3, 12, 3 * 12 * 3)
+    for scores in found["heep"].values():
+        assert scores["overall"][0] == pytest.approx(1.0)
+        assert all(interval[0] == pytest.approx(1.0) for interval in scores["emotions"].values())
+    assert found["krippendorff_alpha"] > 0.99
+    assert min(value for value in found["icc"].values()) > 0.99
+    assert found["with_themselves"] == {"pages": 6, "pearson": pytest.approx(1.0)}
+    assert found["hasty"] == {"pages": 1, "raters": {"rater-0003": 1}}
+    assert found["heard"]["Awe"] == {"Awe": pytest.approx(81), "Fear": pytest.approx(6), "Sadness": pytest.approx(6)}
+    backwards = [replace(answer, values={name: 101 - value for name, value in answer.values.items()})
+                 if answer.kind == "repeat" else answer for answer in store.answers()]  # fmt: skip
+    assert study_report(study, backwards, draws=50)["with_themselves"]["pearson"] == pytest.approx(-1.0)
+
+
+def test_a_report_of_raters_who_heard_different_clips(source: Path, tmp_path: Path) -> None:
+    study = create_study(tmp_path / "study", source, replace(SETTINGS, clips_per_rater=5, repeats=0), 4, HUME10)
+    store = Store(study)
+    for value, token in enumerate(store.invite(4), start=10):
+        answered(store, token, value)
+    found = study_report(study, store.answers(), draws=50)
+    assert found["icc"] is None and found["with_themselves"] is None
+    assert all(scores["overall"] is not None for scores in found["heep"].values())

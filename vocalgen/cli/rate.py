@@ -16,7 +16,7 @@ class _InOrder(TyperGroup):
     """Lists what comes first in the work first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["new", "invite", "serve", "export"]
+        return ["new", "invite", "serve", "export", "report"]
 
 
 rate_app = typer.Typer(
@@ -124,3 +124,46 @@ def export(
     opened = open_study(study)
     for file in write(opened, Store(opened).answers(), out):
         print(file)
+
+
+@rate_app.command("report")
+def report(
+    study: StudyArgument,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Print HEEP with intervals, agreement, agreement with oneself, and how many pages were answered in haste.
+
+    S_GEN needs distances too: vocalgen evaluate CLIPS --ratings FILE of `rate export`.
+    """
+    import json
+
+    from vocalgen.rating.report import study_report
+    from vocalgen.rating.store import Store
+    from vocalgen.rating.study import open_study
+
+    opened = open_study(study)
+    found = study_report(opened, Store(opened).answers())
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{found['raters']} raters, {found['clips']} clips, {found['ratings']} ratings")
+    for reading, scores in found["heep"].items():
+        print(f"HEEP ({reading}): {_interval(scores['overall'])}")
+        for name, interval in scores["emotions"].items():
+            print(f"  {name}: {_interval(interval)}")
+    print(f"Krippendorff's alpha: {_score(found['krippendorff_alpha'])}")
+    for name, value in (found["icc"] or {}).items():
+        print(f"ICC, {name}: {_score(value)}")
+    again = found["with_themselves"]
+    if again is not None:
+        print(f"second times with first times: r = {_score(again['pearson'])} ({again['pages']} pages)")
+    print(f"pages answered before the clip could have ended: {found['hasty']['pages']}")
+
+
+def _interval(values: list[float | None]) -> str:
+    value, low, high = map(_score, values)
+    return f"{value} [{low}, {high}]"
+
+
+def _score(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
