@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.errors import VocalgenError
@@ -42,21 +43,29 @@ def export(study: Study, answers: Sequence[Answer], folder: str | Path) -> list[
     folder = Path(folder)
     atomic_write_text(folder / LONG, _csv(long))
     atomic_write_text(folder / WIDE, _csv(wide))
-    raters = sorted({answer.rater for answer in counted})
-    heard = sorted({clips[answer.clip].clip for answer in counted})
-    values = np.full((len(raters), len(heard), len(emotions)), np.nan)
-    for answer in counted:
-        place = raters.index(answer.rater), heard.index(clips[answer.clip].clip)
-        values[place] = [answer.values[emotion] for emotion in emotions]
+    values, raters, heard = rating_array(counted, emotions)
+    order = sorted(range(len(heard)), key=lambda place: clips[heard[place]].clip)
     with atomic_path(folder / ARRAYS) as temporary, open(temporary, "wb") as stream:
         np.savez(
             stream,
-            values=values,
+            values=values[:, order],
             raters=np.array([rater_name(rater) for rater in raters], dtype=np.str_),
-            clips=np.array(heard, dtype=np.str_),
+            clips=np.array([clips[heard[place]].clip for place in order], dtype=np.str_),
             emotions=np.array(emotions, dtype=np.str_),
         )
     return [folder / LONG, folder / WIDE, folder / ARRAYS]
+
+
+def rating_array(
+    answers: Sequence[Answer], emotions: Sequence[str]
+) -> tuple[NDArray[np.float64], list[int], list[str]]:
+    """(R, N, E) ratings, NaN where a rater did not hear a clip; numbers of the raters, keys of the clips."""
+    raters, heard = sorted({answer.rater for answer in answers}), sorted({answer.clip for answer in answers})
+    values = np.full((len(raters), len(heard), len(emotions)), np.nan)
+    for answer in answers:
+        place = raters.index(answer.rater), heard.index(answer.clip)
+        values[place] = [answer.values[name] for name in emotions]
+    return values, raters, heard
 
 
 def rater_name(number: int) -> str:

@@ -12,7 +12,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.metrics.agreement import icc, krippendorff_alpha
 from vocalgen.metrics.heep import Reading, heep_intervals
 from vocalgen.metrics.prediction import pearson
-from vocalgen.rating.export import rater_name
+from vocalgen.rating.export import rater_name, rating_array
 from vocalgen.rating.store import Answer
 from vocalgen.rating.study import Study
 
@@ -38,7 +38,7 @@ def study_report(study: Study, answers: Sequence[Answer], draws: int = 1000) -> 
     if not counted:
         raise VocalgenError(f"{study.folder}: nobody has rated a clip yet; there is nothing to report")
     emotions = study.settings.emotions
-    values, heard, raters = _values(counted, emotions)
+    values, raters, heard = rating_array(counted, emotions)
     made_for = {clip.key: clip.emotion for clip in study.clips}
     meant = np.array([[made_for[clip] == name for name in emotions] for clip in heard], dtype=np.float64)
     items = values.reshape(len(raters), -1)
@@ -58,16 +58,6 @@ def study_report(study: Study, answers: Sequence[Answer], draws: int = 1000) -> 
             if meant[:, column].any()
         },
     }
-
-
-def _values(answers: Sequence[Answer], emotions: Sequence[str]) -> tuple[Array, list[str], list[int]]:
-    """(R, N, E) ratings with NaN where a rater did not hear a clip; clips; raters."""
-    raters, heard = sorted({a.rater for a in answers}), sorted({a.clip for a in answers})
-    values = np.full((len(raters), len(heard), len(emotions)), np.nan)
-    for answer in answers:
-        place = raters.index(answer.rater), heard.index(answer.clip)
-        values[place] = [answer.values[name] for name in emotions]
-    return values, heard, raters
 
 
 def _heep(meant: Array, values: Array, emotions: Sequence[str], reading: Reading, draws: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.models.heads import Output
-from vocalgen.tasks.task import DIRECTION, TASKS, Array, Target, Task, task_of
+from vocalgen.tasks.task import DIRECTION, TASKS, Array, Target, Task, labelled, task_of
 from vocalgen.training.multitask import LabelledClips, MultitaskConfig, MultitaskObjective
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def labelled_clips(
     held_out = free & (splits == config.validation_split)
     for values in truth.values():  # no network can come upon a test label
         values[~(learnt | held_out)] = np.nan if values.ndim == 2 else -1
-    some = {name: _some(values) for name, values in truth.items()}
+    some = {name: labelled(values) for name, values in truth.items()}
     kept = {name: target for name, target in targets.items() if (some[name] & learnt).any()}
     for name in sorted(targets.keys() - kept.keys()):
         logger.warning("no training clip has a label of %s; it is not learnt", name)
@@ -121,8 +121,3 @@ def _output(target: Target, labels: Array) -> Output:
     first = int(np.floor(np.nanmin(labels))) - AGE_MARGIN
     last = int(np.ceil(np.nanmax(labels))) + AGE_MARGIN
     return Output(target.name, "years", last - first + 1, first)
-
-
-def _some(values: Array) -> NDArray[np.bool_]:
-    """(n,) whether a clip has one label at least."""
-    return np.asarray(np.isfinite(values).any(axis=1) if values.ndim == 2 else values >= 0)

@@ -23,7 +23,7 @@ from vocalgen.tasks.runs import MODEL, PREDICTIONS, Run, key_of, read_seed, writ
 from vocalgen.tasks.scores import by_column, further
 from vocalgen.tasks.submit import submit
 from vocalgen.tasks.system import Rows, System, TaskData, task_data
-from vocalgen.tasks.task import DIRECTION, Array, Task
+from vocalgen.tasks.task import DIRECTION, Array, Task, labelled
 from vocalgen.weights import read_json
 
 FIRST_SEED = 101
@@ -161,7 +161,7 @@ def _written(
 
 def _scored_test(data: TaskData, truth: Mapping[str, Array]) -> Rows:
     """Test clips with a label that no system has seen."""
-    some = np.any([(v >= 0) if v.ndim == 1 else np.isfinite(v).any(axis=1) for v in truth.values()], axis=0)
+    some = np.any([labelled(values) for values in truth.values()], axis=0)
     return np.flatnonzero((data.splits == "test") & some & ~data.support)
 
 

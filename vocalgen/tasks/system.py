@@ -19,7 +19,7 @@ from vocalgen import audio
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig, prepare_wave, to_int16
 from vocalgen.errors import VocalgenError
-from vocalgen.tasks.task import DIRECTION, Array, Task
+from vocalgen.tasks.task import DIRECTION, Array, Task, labelled
 
 Wave = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -62,7 +62,7 @@ class TaskData:
 
     def labelled(self, split: str) -> Rows:
         """Clips of "train" or "validation" that have a label of the task at least, support clips left out."""
-        some = np.any([_any(values) for values in self.truth.values()], axis=0)
+        some = np.any([labelled(values) for values in self.truth.values()], axis=0)
         return np.flatnonzero((self.splits == split) & some & ~self.support)
 
 
@@ -225,11 +225,6 @@ def _require_learnable(data: TaskData) -> None:
                     f"{data.manifest}: {target.columns[never[0]]} occurs in validation, but in no training clip; "
                     f"nothing could learn it"
                 )
-
-
-def _any(values: Array) -> NDArray[np.bool_]:
-    """(n,) whether a clip has one label at least."""
-    return np.asarray(np.isfinite(values).any(axis=1) if values.ndim == 2 else values >= 0)
 
 
 def _blank(values: Array, rows: NDArray[np.bool_]) -> Array:

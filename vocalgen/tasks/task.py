@@ -178,6 +178,11 @@ class Task:
         return found
 
 
+def labelled(values: Array) -> NDArray[np.bool_]:
+    """(n,) whether a clip has one label at least, of labels as `Target.truth` gives them."""
+    return np.asarray(np.isfinite(values).any(axis=1) if values.ndim == 2 else values >= 0)
+
+
 def _rows(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: value[rows] for name, value in values.items()}
 
