@@ -17,6 +17,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.models.mobilenet import MobileNetClassifier
+from vocalgen.models.widen import widen
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.augment import mask
 from vocalgen.training.entry import DataConfig
@@ -83,8 +84,9 @@ class RecogniserConfig:
     Args:
         label_smoothing: share of the target spread evenly over all classes.
         init: what the network starts from: the folder of an exported recogniser of the same kind and sizes; for
-            `kind: mobilenet` also a checkpoint file of EfficientAT of the same width (`mn04_as_mAP_432.pt` for 0.4), of
-            which the convolutions are taken; null: nothing.
+            `kind: residual` also of narrower stages, see `vocalgen.models.widen`; for `kind: mobilenet` also a
+            checkpoint file of EfficientAT of the same width (`mn04_as_mAP_432.pt` for 0.4), of which the convolutions
+            are taken; null: nothing.
         teacher: folder of a trained recogniser of the same front end and emotions, whose probabilities for what the
             network is shown, mixed and masked as it is, become part of the target (arXiv 1503.02531, 2106.05237);
             null: labels alone.
@@ -207,10 +209,14 @@ class ClassifierObjective(Objective):
     def _go_on_from(self, classifier: Recogniser, folder: str) -> None:
         first = self._load("init", folder)
         try:
-            classifier.load_state_dict(first.state_dict())
-        except RuntimeError as error:
+            if isinstance(first, ResidualClassifier) and isinstance(classifier, ResidualClassifier):
+                widen(first, classifier, torch.Generator().manual_seed(self.config.loop.seed))
+            else:
+                classifier.load_state_dict(first.state_dict())
+        except (RuntimeError, ValueError) as error:
+            why = str(error).splitlines()[0]
             raise VocalgenError(
-                f"init: {folder} is a {type(first).__name__} of other sizes or another kind; its config.json says which"
+                f"init: {folder} is a {type(first).__name__} of other sizes or another kind ({why})"
             ) from error
 
     @torch.no_grad()
