@@ -63,7 +63,7 @@ def config_of(corpus: Path, run: Path, steps: int, kind: str = "mel", **changes:
     if kind == "mobilenet":
         model = {"embedding_dim": 4, "width": 0.1, "dropout": 0.1}
         return build(MobileNetConfig, {**values, "kind": "mobilenet", "model": model}, "test")
-    model = {"embedding_dim": 4, "widths": [8, 16], "depths": [1, 1], "dropout": 0.1}
+    model = {"embedding_dim": 4, "widths": [8, 16], "depths": [1, 1], "dropout": 0.1, **changes.get("model", {})}
     return build(ResidualConfig, {**values, "kind": "residual", "model": model}, "test")
 
 
@@ -258,13 +258,29 @@ def test_training_goes_on_from_an_export(corpus: Path, tmp_path: Path) -> None:
         ClassifierObjective(config_of(corpus, tmp_path / "third", 1, "mel", init=str(tmp_path / "first" / "export")))
 
 
+def test_a_wide_network_starts_as_its_narrow_one(corpus: Path, tmp_path: Path) -> None:
+    first = trained(corpus, tmp_path / "first", 3, "residual").objective.average("classifier").eval()
+    init = str(tmp_path / "first" / "export")
+    config = config_of(corpus, tmp_path / "second", 1, "residual", init=init, model={"widths": [12, 20]})
+    wide = ClassifierObjective(config).networks["classifier"].eval()
+    mel, frames = torch.randn(3, MEL.n_mels, 30) - 6, torch.tensor([30, 17, 8])
+    with torch.no_grad():
+        torch.testing.assert_close(wide(mel, frames), first(mel, frames), atol=1e-5, rtol=1e-4)
+    loss = wide(mel, frames).square().sum()
+    loss.backward()
+    assert len(wide.stem.weight.grad.flatten(1).unique(dim=0)) == 12  # no two channels learn the same
+
+
 MEL_VALUES = {key: value for key, value in MEL.to_dict().items() if key != "fingerprint"}
 
 
-def test_the_residual_recipe_is_valid(root: Path) -> None:
-    config = load_config(ResidualConfig, root / "recipes" / "emogator" / "classifier_residual.yaml")
-    first = load_config(ClassifierConfig, root / "recipes" / "emogator" / "classifier.yaml")
-    assert config.teacher == f"{first.loop.run}/export"
+def test_each_recipe_starts_from_the_one_it_names(root: Path) -> None:
+    folder = root / "recipes" / "emogator"
+    first = load_config(ClassifierConfig, folder / "classifier.yaml")
+    second = load_config(ResidualConfig, folder / "classifier_residual.yaml")
+    third = load_config(ResidualConfig, folder / "classifier_wide.yaml")
+    assert second.teacher == f"{first.loop.run}/export"
+    assert third.init == third.teacher == f"{second.loop.run}/export"
 
 
 @pytest.fixture(params=KINDS)
