@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from vocalgen.data import CacheConfig, WaveCache
+from vocalgen.data import CacheConfig
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_16K_EXVO, MelConfig
 from vocalgen.models.emo18 import FRAME, SAMPLE_RATE, Emo18, frames_of
@@ -20,6 +18,7 @@ from vocalgen.training.classifier import held_out_figures, targets
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
 from vocalgen.training.record import Previews
+from vocalgen.training.waves import ClipFrames
 
 
 @dataclass(frozen=True)
@@ -49,31 +48,6 @@ class Emo18Config:
             raise VocalgenError(
                 f"data.prepare.sample_rate is {self.data.prepare.sample_rate}; Emo18 hears {SAMPLE_RATE} Hz only"
             )
-
-
-class ClipFrames(Dataset[dict[str, Any]]):
-    """Frames of cached clips with a random speed and delay, keyed by (clip index, seed) like `WaveWindows`."""
-
-    def __init__(self, cache: WaveCache, config: DataConfig, speed: tuple[float, float]) -> None:
-        self.cache, self.config, self.speed = cache, config, speed
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """{frames (T, 1600), count, intensities (K,), index} for a (clip index, seed) pair."""
-        index, seed = key
-        rng = np.random.default_rng(seed)
-        wave = self.cache.wave(index)
-        speed = float(np.exp(rng.uniform(*np.log(self.speed))))
-        if speed != 1.0:
-            wave = np.interp(np.arange(0, len(wave) - 1, speed), np.arange(len(wave)), wave).astype(np.float32)
-        delay = int(rng.uniform(0, self.config.max_shift) * SAMPLE_RATE)
-        longest = self.config.frames * FRAME - 1  # framing adds one sample of silence at least
-        frames = frames_of(torch.from_numpy(np.pad(wave, (delay, 0))[:longest]))
-        return {
-            "frames": F.pad(frames, (0, 0, 0, self.config.frames - len(frames))),
-            "count": len(frames),
-            "intensities": torch.from_numpy(self.cache.intensities[index]),
-            "index": index,
-        }
 
 
 class Emo18Objective(Objective):

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from vocalgen.data import WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
-from vocalgen.models.emo18 import SAMPLE_RATE
+from vocalgen.models.emo18 import FRAME
 from vocalgen.models.heads import HeadOptions, Output
 from vocalgen.models.multitask import MultitaskNetwork
 from vocalgen.models.speech import Tuning
@@ -24,15 +24,12 @@ from vocalgen.recognition.encoders import TransformersEncoder
 from vocalgen.recognition.multitask import Array, Listener
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.classifier import load_audioset
-from vocalgen.training.emo18 import ClipFrames
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
 from vocalgen.training.losses import Weighing, Weights, loss_of
 from vocalgen.training.mels import ClipMels
 from vocalgen.training.record import Previews
-
-TENTH = SAMPLE_RATE // 10
-"""Samples of the tenths of a second that training windows of `emo18` and `speech` are counted in."""
+from vocalgen.training.waves import ClipFrames, ClipWaves
 
 
 @dataclass(frozen=True)
@@ -180,9 +177,9 @@ class MultitaskObjective(Objective):
         if self.config.hears_mels:
             network(torch.zeros(1, self.config.mel.n_mels, frames), torch.tensor([frames]))
         elif self.config.emo18 is not None:
-            network(torch.zeros(1, frames, TENTH), torch.tensor([frames]))
+            network(torch.zeros(1, frames, FRAME), torch.tensor([frames]))
         else:
-            network(torch.zeros(1, frames * TENTH), torch.tensor([frames * TENTH]))
+            network(torch.zeros(1, frames * FRAME), torch.tensor([frames * FRAME]))
 
     def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step on {x, length (B,), and the labels of every output as `label NAME`}."""
@@ -295,27 +292,7 @@ def _windows(config: MultitaskConfig, clips: LabelledClips) -> Dataset[dict[str,
         return ClipMels(clips.cache, clips.train, config.data, config.mel, config.speed)
     if config.emo18 is not None:
         return ClipFrames(clips.cache, config.data, config.speed)
-    return _ClipWaves(clips.cache, config.data, config.speed)
-
-
-class _ClipWaves(Dataset[dict[str, Any]]):
-    """Waves with a random speed, gain and, of long ones, part; keyed by (clip index, seed) like `WaveWindows`."""
-
-    def __init__(self, cache: WaveCache, config: DataConfig, speed: tuple[float, float]) -> None:
-        self.cache, self.config, self.speed = cache, config, speed
-
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        """{wave (samples,), samples, index} for a (clip index, seed) pair."""
-        index, seed = key
-        rng = np.random.default_rng(seed)
-        wave, longest = self.cache.wave(index), self.config.frames * TENTH
-        speed = float(np.exp(rng.uniform(*np.log(self.speed))))
-        if speed != 1.0 and len(wave) > 1:
-            wave = np.interp(np.arange(0, len(wave) - 1, speed), np.arange(len(wave)), wave).astype(np.float32)
-        start = int(rng.integers(0, max(len(wave) - longest, 0) + 1))
-        wave = wave[start : start + longest] * np.float32(10 ** (rng.uniform(*self.config.gain_db) / 20))
-        padded = torch.from_numpy(np.pad(wave, (0, longest - len(wave))))
-        return {"wave": padded, "samples": len(wave), "index": index}
+    return ClipWaves(clips.cache, config.data, config.speed)
 
 
 class _Labelled(Dataset[dict[str, Any]]):
