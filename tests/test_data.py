@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_cache_is_rebuilt_for_another_configuration_only(cache: WaveCache, manif
     assert (cache.folder / "audio.i16").stat().st_mtime_ns == before
     again = WaveCache.of(manifest, cache.folder.parent / "other", CacheConfig(sample_rate=16_000), processes=1)
     assert again.offsets[-1] == pytest.approx(cache.offsets[-1] * 2 / 3, rel=0.02)
+
+
+def test_clips_recorded_again_are_prepared_again(manifest: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(manifest.parent, corpus)
+    before = WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig(), processes=1)
+    index = before.ids.index("000001-01-1")
+    wave, other = before.wave(index), f"{before.ids[-1]}.mp3"
+    shutil.copy(corpus / "mp3" / other, corpus / "mp3" / "000001-01-1.mp3")
+    again = WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig(), processes=1)
+    assert not np.array_equal(again.wave(index), wave)
+    shutil.rmtree(corpus / "mp3")  # a cache may travel without what it was made of
+    alone = WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig(), processes=1)
+    assert np.array_equal(alone.wave(index), again.wave(index))
 
 
 def test_processes_that_need_the_same_cache_build_it_once(manifest: Path, tmp_path: Path) -> None:

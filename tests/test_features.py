@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,6 +106,60 @@ def test_what_was_computed_before_a_stop_is_not_lost(
     assert sum(heard) == found.new == clips(manifest) - 10
     assert np.allclose(found.values, whole, atol=1e-5)
     assert not list(manifest.parent.glob("manifest-features/*.parts"))
+
+
+KILLED = """
+import sys
+from vocalgen.recognition import features
+features.CHUNK = 5
+embed, calls = features._embed, []
+
+def slow(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        print("two parts are saved", flush=True)
+        import time
+        time.sleep(600)
+    return embed(*arguments)
+
+features._embed = slow
+features.features_of(sys.argv[1], sys.argv[2], progress=False)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(manifest: Path, encoder: str, heard: list[int]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(manifest), encoder], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline().startswith("two parts")
+    process.kill()
+    process.wait()
+    found = features_of(manifest, encoder)
+    assert found.new == sum(heard) == clips(manifest) - 10
+    kept = found.values.copy()
+    for file in manifest.parent.glob("manifest-features/*"):
+        file.unlink()
+    assert np.allclose(features_of(manifest, encoder).values, kept, atol=1e-5)
+
+
+def test_what_is_complete_is_read_where_nothing_can_be_written(
+    manifest: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = features_of(manifest, encoder)
+
+    def refuse(path: object) -> object:
+        raise VocalgenError(f"cannot write {path}")
+
+    monkeypatch.setattr(features, "locked", refuse)
+    assert np.array_equal(features_of(manifest, encoder).values, before.values)
+
+
+def test_no_clip_at_all(manifest: Path, encoder: str) -> None:
+    for clip in Manifest.load(manifest).rows:
+        clip.file.write_bytes(b"no audio")
+    with pytest.raises(VocalgenError, match=r"none of the .* usable clips of the manifest could be read"):
+        features_of(manifest, encoder)
+    assert not list(manifest.parent.glob("manifest-features/*"))
 
 
 def test_only_what_changed_is_computed_again(manifest: Path, encoder: str, heard: list[int]) -> None:

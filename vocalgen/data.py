@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -68,7 +69,9 @@ class WaveCache:
     def of(cls, manifest_path: str | Path, folder: str | Path, config: CacheConfig, processes: int = 2) -> WaveCache:
         """Open the cache of a manifest, building it first if needed (progress is shown, unreadable clips are named).
 
-        Of several processes that need the same cache, one builds it and the others wait.
+        It is built again when the manifest, the configuration, or size or time of an audio file has changed. A cache
+        that has travelled without its audio files is used as it is. Of several processes that need the same cache,
+        one builds it and the others wait.
 
         Raises:
             VocalgenError: the manifest cannot be read, lists files that are not there, or holds no readable clip; the
@@ -80,9 +83,9 @@ class WaveCache:
             raise VocalgenError(
                 f"cannot read the manifest {manifest_path} ({error.strerror}); make one with `vocalgen data prepare`"
             ) from error
-        if _key_of(Path(folder)) != key:
+        if not _is_of(Path(folder), key, manifest_path):
             with locked(folder):
-                if _key_of(Path(folder)) != key:
+                if not _is_of(Path(folder), key, manifest_path):
                     _build(Manifest.load(manifest_path), Path(folder), config, key, processes)
         return cls(folder)
 
@@ -105,12 +108,28 @@ class WaveCache:
         return chosen
 
 
-def _key_of(folder: Path) -> str | None:
-    """What the cache in `folder` was built from; None where there is none."""
+def _is_of(folder: Path, key: str, manifest_path: str | Path) -> bool:
+    """Whether `folder` holds what was built from this manifest, this configuration and these audio files."""
     try:
-        return str(json.loads((folder / "index.json").read_text(encoding="utf-8"))["key"])
-    except (OSError, ValueError, KeyError):
-        return None
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        if index["key"] != key:
+            return False
+        built_from = index.get("files")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return built_from is None or _files_mark(Manifest.load(manifest_path).usable().rows) in (built_from, None)
+
+
+def _files_mark(clips: Sequence[Clip]) -> str | None:
+    """What stands for the audio files of clips: their sizes and times; None where a file is not there."""
+    mark = hashlib.sha256()
+    for clip in clips:
+        try:
+            found = os.stat(clip.file)
+        except OSError:
+            return None
+        mark.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
+    return mark.hexdigest()[:16]
 
 
 def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, processes: int) -> None:
@@ -119,7 +138,8 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
 
     console = Console(stderr=True)
     manifest.check_files()
-    clips = [clip for clip in manifest.rows if clip.usable]
+    clips = manifest.usable().rows
+    files = _files_mark(clips)
     kept: list[Clip] = []
     offsets = [0]
     waves = parallel_map(partial(_prepare, config=config), clips, processes, chunk=64)
@@ -143,6 +163,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
         np.save(target / "intensities.npy", np.array([clip.intensities for clip in kept], dtype=np.float32))
         index = {
             "key": key,
+            "files": files,
             "config": asdict(config),
             "vocabulary": manifest.emotions.name,
             "emotions": manifest.emotions.emotions,

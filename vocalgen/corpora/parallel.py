@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -15,6 +16,24 @@ from vocalgen.errors import VocalgenError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def workers(processes: int) -> ProcessPoolExecutor:
+    """A pool of new processes that end with this one, even if it is killed."""
+    return ProcessPoolExecutor(
+        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_the_parent
+    )
+
+
+def _end_with_the_parent() -> None:
+    threading.Thread(target=_wait_for_the_end_of_the_parent, daemon=True).start()
+
+
+def _wait_for_the_end_of_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def parallel_map(
@@ -33,7 +52,7 @@ def parallel_map(
     if processes == 1 or len(items) < 2 * chunk:
         yield from map(function, items)
         return
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    pool = workers(processes)
     try:
         with _interrupts_ignored():  # by the children as well, for good: Ctrl-C is the parent's affair
             results = pool.map(function, items, chunksize=chunk)

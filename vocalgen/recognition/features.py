@@ -33,6 +33,9 @@ CHUNK = 256
 
 Values = NDArray[np.float32]
 
+Row = tuple[str, str]
+"""A clip's id and what stands for its audio, empty where that cannot be read."""
+
 
 class Features(NamedTuple):
     """Features of the usable clips of a manifest.
@@ -79,21 +82,32 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
     identity = json.dumps([chosen.name, chosen.checksum, repr(chosen.prepare)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
     file = path.with_name(f"{path.stem}-features") / f"{slug(chosen.name)}-{key}.npy"
+    rows = [(clip, marks.get(clip, "")) for clip in ids]
+    new = 0 if _holds(file, rows) else _complete(file, rows, chosen, cache, progress)
+    return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, new, file)
+
+
+def _holds(file: Path, rows: Sequence[Row]) -> bool:
+    stored = _description(file)
+    return stored is not None and [tuple(row) for row in stored["clips"]] == rows
+
+
+def _complete(file: Path, rows: Sequence[Row], encoder: Encoder, cache: WaveCache, progress: bool) -> int:
+    """Compute what is not known, write the file, and return how many clips were computed."""
     with locked(file):
-        rows = [[clip, marks.get(clip, "")] for clip in ids]
-        stored = _description(file)
-        if stored is not None and stored["clips"] == rows:
-            return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, 0, file)
+        if _holds(file, rows):  # another process was first
+            return 0
         parts = file.with_suffix(".parts")
         known = _known(file, parts)
-        missing = [clip for clip, mark in marks.items() if (clip, mark) not in known]
-        for chunk in _chunks(missing, chosen.name, progress):
-            values = _embed(chosen, cache, [place[clip] for clip in chunk], chunk)
-            _save_part(parts, chunk, [marks[clip] for clip in chunk], values)
-            known |= {(clip, marks[clip]): row for clip, row in zip(chunk, values, strict=True)}
-        _write(file, rows, known, chosen)
+        place = {clip: row for row, clip in enumerate(cache.ids)}
+        missing = [row for row in rows if row[1] and row not in known]
+        for chunk in _chunks(missing, encoder.name, progress):
+            values = _embed(encoder, cache, [place[clip] for clip, _ in chunk], [clip for clip, _ in chunk])
+            part = _save_part(parts, chunk, values)
+            known |= {row: (part, line) for line, row in enumerate(chunk)}
+        _write(file, rows, known, encoder)
         shutil.rmtree(parts, ignore_errors=True)
-    return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, len(missing), file)
+    return len(missing)
 
 
 def _mark(wave: Values) -> str:
@@ -101,14 +115,14 @@ def _mark(wave: Values) -> str:
     return hashlib.blake2b(wave.tobytes(), digest_size=8).hexdigest()
 
 
-def _chunks(clips: Sequence[str], name: str, progress: bool) -> Iterator[Sequence[str]]:
+def _chunks(rows: Sequence[Row], name: str, progress: bool) -> Iterator[Sequence[Row]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not progress or not clips) as bar:
-        task = bar.add_task(name, total=len(clips))
-        for start in range(0, len(clips), CHUNK):
-            chunk = clips[start : start + CHUNK]
+    with Progress(console=Console(stderr=True), transient=True, disable=not progress or not rows) as bar:
+        task = bar.add_task(name, total=len(rows))
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
             yield chunk
             bar.advance(task, len(chunk))
 
@@ -123,26 +137,39 @@ def _embed(encoder: Encoder, cache: WaveCache, rows: Sequence[int], clips: Seque
     return values
 
 
-def _save_part(folder: Path, clips: Sequence[str], marks: Sequence[str], values: Values) -> None:
-    name = hashlib.sha256(json.dumps([list(clips), list(marks)]).encode()).hexdigest()[:16]
-    with atomic_path(folder / f"{name}.npz") as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, clips=np.array(clips, dtype=np.str_), marks=np.array(marks, dtype=np.str_), values=values)
+def _save_part(folder: Path, rows: Sequence[Row], values: Values) -> Path:
+    part = folder / f"{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}.npz"
+    with atomic_path(part) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, rows=np.array(rows, dtype=np.str_), values=values)
+    return part
 
 
-def _known(file: Path, parts: Path) -> dict[tuple[str, str], Values]:
-    """Rows of the finished file and of what a stopped run left, by clip and mark; damaged ones are not known."""
-    known: dict[tuple[str, str], Values] = {}
+def _known(file: Path, parts: Path) -> dict[Row, tuple[Path, int]]:
+    """Where in the finished file, or in what a stopped run left, each row is; damaged files hold none."""
+    known: dict[Row, tuple[Path, int]] = {}
     stored = _description(file)
     if stored is not None:
-        known |= {(clip, mark): row for (clip, mark), row in zip(stored["clips"], np.load(file), strict=True) if mark}
+        known |= {(clip, mark): (file, line) for line, (clip, mark) in enumerate(stored["clips"]) if mark}
     for part in sorted(parts.glob("*.npz")):
         try:
             with np.load(part, allow_pickle=False) as found:
-                pairs = zip(found["clips"].tolist(), found["marks"].tolist(), strict=True)
-                known |= dict(zip(pairs, found["values"], strict=True))
+                rows, whole = found["rows"].tolist(), found["values"].ndim == 2
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+            whole = False
+        if whole:
+            known |= {(clip, mark): (part, line) for line, (clip, mark) in enumerate(rows)}
+        else:
             part.unlink(missing_ok=True)
     return known
+
+
+def _stored_values(source: Path) -> Values:
+    """(rows, d) of a finished file, mapped, or of a part."""
+    found = np.load(source, mmap_mode="r", allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        return found
+    with found:
+        return np.asarray(found["values"], dtype=np.float32)
 
 
 def _description(file: Path) -> dict[str, Any] | None:
@@ -150,31 +177,41 @@ def _description(file: Path) -> dict[str, Any] | None:
     try:
         stored = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         values = np.load(file, mmap_mode="r", allow_pickle=False)
-        digest = hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
-        whole = values.ndim == 2 and len(values) == len(stored["clips"]) and digest == stored["digest"]
+        whole = values.ndim == 2 and len(values) == len(stored["clips"]) and _digest(values) == stored["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return stored if whole else None
 
 
-def _write(
-    file: Path, rows: Sequence[Sequence[str]], known: Mapping[tuple[str, str], Values], encoder: Encoder
-) -> None:
-    if not known:
+def _digest(values: Values) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(values).data, digest_size=16).hexdigest()
+
+
+def _write(file: Path, rows: Sequence[Row], known: Mapping[Row, tuple[Path, int]], encoder: Encoder) -> None:
+    """Bring the rows together in the file, one source at a time: they may not fit into memory."""
+    lines: dict[Path, list[tuple[int, int]]] = {}
+    for line, row in enumerate(rows):
+        if row[1]:
+            source, there = known[row]
+            lines.setdefault(source, []).append((line, there))
+    if not lines:
         raise VocalgenError(f"{file}: none of the {len(rows)} clips can be read; `vocalgen data verify` says why")
-    width = len(next(iter(known.values())))
-    values = np.full((len(rows), width), np.nan, dtype=np.float32)
-    for row, (clip, mark) in enumerate(rows):
-        if mark:
-            values[row] = known[clip, mark]
+    shape = (len(rows), _stored_values(next(iter(lines))).shape[1])
+    with atomic_path(file) as temporary:
+        values: Any = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        values[[line for line, row in enumerate(rows) if not row[1]]] = np.nan
+        for source, pairs in lines.items():
+            here, there = np.array(pairs).T
+            values[here] = _stored_values(source)[there]
+        values.flush()
+        digest = _digest(values)
+        del values
     description = {
         "encoder": encoder.name,
         "checksum": encoder.checksum,
         "prepare": repr(encoder.prepare),
         "columns": getattr(encoder, "columns", None),
-        "digest": hashlib.blake2b(values.data, digest_size=16).hexdigest(),
+        "digest": digest,
         "clips": rows,
     }
-    with atomic_path(file) as temporary, open(temporary, "wb") as stream:
-        np.save(stream, values)
     atomic_write_text(file.with_suffix(".json"), json.dumps(description) + "\n")

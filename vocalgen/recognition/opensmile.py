@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 import hashlib
-import multiprocessing
 import os
 import warnings
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vocalgen.corpora.parallel import workers
 from vocalgen.data import CacheConfig
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.scores import Scores
@@ -83,7 +83,7 @@ class OpenSmileEncoder:
     def _workers(self) -> ProcessPoolExecutor:
         """Started when first needed, and kept: a process takes a second to start."""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=multiprocessing.get_context("spawn"))
+            self._pool = workers(self.processes)
             atexit.register(self._pool.shutdown, cancel_futures=True)
         return self._pool
 
