@@ -20,13 +20,16 @@ from vocalgen.emotions import HUME10
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.ratings import read_ratings
 from vocalgen.metrics.heep import heep
-from vocalgen.rating.export import ARRAYS, LONG, WIDE, export
-from vocalgen.rating.report import study_report
+from vocalgen.metrics.loudness import integrated_loudness, true_peak
+from vocalgen.rating.export import ARRAYS, LONG, PAGES, RATERS, WIDE, export
+from vocalgen.rating.flags import FAST, MISSED
+from vocalgen.rating.freeze import LOUDNESS, create_study, level
+from vocalgen.rating.report import distances_of, study_report
 from vocalgen.rating.store import Store
-from vocalgen.rating.study import Settings, Study, create_study, normalise_level, open_study
+from vocalgen.rating.study import Settings, Study, open_study
 
 EMOTIONS = ("Awe", "Fear", "Sadness")
-SETTINGS = Settings(emotions=EMOTIONS, repeats=2, practice=2, seed=3)
+SETTINGS = Settings(emotions=EMOTIONS, repeats=2, practice=2, instructed=0, seed=3)
 RATE = 16_000
 
 
@@ -43,6 +46,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(source: Path, tmp_path: Path) -> Study:
     return create_study(tmp_path / "study", source, SETTINGS, 4, HUME10)
+
+
+class Clock:
+    """Time passes by a minute a look, so that no page seems hasty."""
+
+    def __init__(self, step: float = 60.0) -> None:
+        self.now, self.step = 1e9, step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
 
 
 def answered(store: Store, token: str, value: int = 50, pages: int | None = None) -> list[tuple[str, str]]:
@@ -68,33 +82,46 @@ def test_a_study_is_frozen(study: Study, source: Path, tmp_path: Path) -> None:
     assert {clip.key for clip in other.clips}.isdisjoint(clip.key for clip in study.clips)
 
 
-def test_copies_are_of_one_level(study: Study) -> None:
-    levels = []
+def test_copies_are_of_one_loudness(study: Study, source: Path) -> None:
     for clip in study.clips:
         wave, rate = audio.read(study.folder / "clips" / f"{clip.key}.wav")
-        assert np.abs(wave).max() <= 10 ** (-1 / 20) + 1e-3
+        original, _ = audio.read(source / clip.clip)
         assert len(wave) / rate == pytest.approx(clip.seconds)
-        levels.append(normalise_level(wave, rate)[1])
-    assert np.abs(levels).max() < 0.1  # nothing is left to do
-    assert np.ptp([clip.gain_db for clip in study.clips]) > 10  # there was much
+        assert integrated_loudness(original, rate) == pytest.approx(clip.lufs, abs=0.01)
+        assert integrated_loudness(wave, rate) == pytest.approx(clip.lufs + clip.gain_db, abs=0.1)
+        assert true_peak(wave, rate) == pytest.approx(clip.peak_db, abs=0.05)
+        assert clip.peak_db <= -0.95
+        held = clip.peak_db > -1.05  # as loud as the peak allows
+        assert held or clip.lufs + clip.gain_db == pytest.approx(LOUDNESS, abs=0.01)
+    assert np.ptp([clip.lufs for clip in study.clips]) > 10
+    assert np.ptp([clip.lufs + clip.gain_db for clip in study.clips if clip.peak_db < -1.05]) < 0.01
 
 
-def test_silence_around_a_burst_does_not_count() -> None:
-    wave = burst(1, 0.5, RATE)
-    alone, padded = normalise_level(wave, RATE)[1], normalise_level(np.pad(wave, RATE), RATE)[1]
-    assert alone == pytest.approx(padded, abs=0.2)
+def test_a_peak_holds_the_loudness_down_and_short_or_soft_clips_have_one() -> None:
+    click = 1e-3 * burst(1, 1.0, RATE)
+    click[RATE // 2] = 0.9
+    lufs, gain = level(click, RATE)
+    assert lufs + gain < LOUDNESS - 1 and true_peak(click * 10 ** (gain / 20), RATE) == pytest.approx(-1.0, abs=0.01)
+    short = burst(1, 0.2, RATE)
+    for scale in (1.0, 1e-3, 10**-4.5):  # the last lies below the absolute gate
+        lufs, gain = level(scale * short, RATE)
+        assert lufs == pytest.approx(level(short, RATE)[0] + 20 * np.log10(scale), abs=0.01)
+        assert gain == pytest.approx(level(short, RATE)[1] - 20 * np.log10(scale), abs=0.01)
 
 
 @pytest.mark.parametrize(
     ("changes", "per_emotion", "words"),
     [
-        ({}, 7, "has 6 clips, 7 are needed"),
+        ({}, 7, "Awe has 6 clips, 7 are needed"),
         ({}, 0, "give one at least"),
         ({"practice": 9}, 4, "has 6 clips, 7 are needed"),
         ({"emotions": ()}, 4, "needs one at least"),
         ({"low": 5, "high": 5}, 4, "has no room"),
         ({"repeats": -1}, 4, "repeats is -1"),
         ({"clips_per_rater": 0}, 4, "clips_per_rater is 0"),
+        ({"languages": ("xx",)}, 4, "no texts in 'xx' come with the package"),
+        ({"languages": ("../en",)}, 4, "no code of a language"),
+        ({"quickest": float("nan")}, 4, "quickest is nan"),
     ],
 )
 def test_studies_that_cannot_be(
@@ -141,7 +168,7 @@ def test_orders_differ_between_raters_and_stay(study: Study) -> None:
 
 def test_clips_are_heard_equally_often(source: Path, tmp_path: Path) -> None:
     study = create_study(tmp_path / "study", source, replace(SETTINGS, clips_per_rater=5), 4, HUME10)
-    store = Store(study)
+    store = Store(study, Clock())
     tokens = store.invite(12)
     for token in tokens:
         assert len(answered(store, token)) == 2 + 5 + 2
@@ -212,11 +239,12 @@ def test_tokens(study: Study) -> None:
     store.withdraw(first)
     with pytest.raises(VocalgenError, match="have withdrawn"):
         store.next_page(first)
+    assert store.withdraw(second).stage == "withdrawn" == store.consent(second).stage
 
 
 KILLED = """
 import sys
-from vocalgen.rating.report import study_report
+from vocalgen.rating.report import distances_of, study_report
 from vocalgen.rating.store import Store
 from vocalgen.rating.study import open_study
 
@@ -235,20 +263,20 @@ def test_what_was_acknowledged_survives_a_kill(source: Path, tmp_path: Path) -> 
     store = Store(study)
     rng = np.random.default_rng(0)
     acknowledged: list[tuple[int, int]] = []
-    for number, token in enumerate(store.invite(6), start=1):
+    for number, token in enumerate(store.invite(3), start=1):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         process = subprocess.Popen(
             [sys.executable, "-c", KILLED, str(study.folder), token], stdout=subprocess.PIPE, text=True, env=environment
         )
         assert process.stdout is not None
-        for _ in range(int(rng.integers(1, 12))):
+        for _ in range(int(rng.integers(3, 12))):
             acknowledged.append((number, int(process.stdout.readline())))
         process.send_signal(signal.SIGKILL)
         rest, _ = process.communicate()
         acknowledged += [(number, int(line)) for line in rest.split()]
     answers = {(answer.rater, answer.place): answer for answer in Store(study).answers()}
     assert set(acknowledged) <= set(answers)
-    assert len(acknowledged) > 12
+    assert len(acknowledged) > 6
     for answer in answers.values():
         assert answer.values == {emotion: 1 + (7 * answer.place + len(emotion)) % 100 for emotion in EMOTIONS}
 
@@ -257,7 +285,7 @@ def test_exports_are_read_as_ratings(study: Study, tmp_path: Path) -> None:
     store = Store(study)
     clips = {clip.key: clip for clip in study.clips}
     with pytest.raises(VocalgenError, match="nobody has rated"):
-        export(study, store.answers(), tmp_path / "out")
+        export(study, store.answers(), store.raters(), tmp_path / "out")
     tokens = store.invite(4)
     for token in tokens:
         store.consent(token)
@@ -266,9 +294,9 @@ def test_exports_are_read_as_ratings(study: Study, tmp_path: Path) -> None:
             values = {name: 90 if name == target else 10 + page.place for name in page.emotions}
             store.save(token, page.place, values, 1, 2.0)
     store.withdraw(tokens[3])
-    files = export(study, store.answers(), tmp_path / "out")
-    assert [file.name for file in files] == [LONG, WIDE, ARRAYS]
-    read = [read_ratings(file, EMOTIONS, [clip.clip for clip in study.rated]) for file in files]
+    files = export(study, store.answers(), store.raters(), tmp_path / "out")
+    assert [file.name for file in files] == [LONG, WIDE, ARRAYS, PAGES, RATERS]
+    read = [read_ratings(file, EMOTIONS, [clip.clip for clip in study.rated]) for file in files[:3]]
     for found in read:
         assert found.raters == ("rater-0001", "rater-0002", "rater-0003")
         assert found.emotions == EMOTIONS and len(found.clips) == 12
@@ -282,7 +310,7 @@ def test_exports_are_read_as_ratings(study: Study, tmp_path: Path) -> None:
 
 
 def test_the_report_knows_honest_and_hasty_raters(study: Study) -> None:
-    store = Store(study)
+    store = Store(study, Clock())
     clips = {clip.key: clip for clip in study.clips}
     with pytest.raises(VocalgenError, match="nobody has rated"):
         study_report(study, store.answers())
@@ -299,7 +327,9 @@ def test_the_report_knows_honest_and_hasty_raters(study: Study) -> None:
         assert all(interval[0] == pytest.approx(1.0) for interval in scores["emotions"].values())
     assert found["krippendorff_alpha"] > 0.99
     assert min(value for value in found["icc"].values()) > 0.99
-    assert found["with_themselves"] == {"pages": 6, "pearson": pytest.approx(1.0)}
+    assert found["with_themselves"]["pages"] == 6 and found["with_themselves"]["pearson"] == pytest.approx(1.0)
+    assert found["with_themselves"]["raters"] == {f"rater-000{n}": pytest.approx(1.0) for n in (1, 2, 3)}
+    assert all(value > 0.99 for value in found["alpha_by_emotion"].values())
     assert found["hasty"] == {"pages": 1, "raters": {"rater-0003": 1}}
     assert found["heard"]["Awe"] == {"Awe": pytest.approx(81), "Fear": pytest.approx(6), "Sadness": pytest.approx(6)}
     backwards = [replace(answer, values={name: 101 - value for name, value in answer.values.items()})
@@ -315,3 +345,206 @@ def test_a_report_of_raters_who_heard_different_clips(source: Path, tmp_path: Pa
     found = study_report(study, store.answers(), draws=50)
     assert found["icc"] is None and found["with_themselves"] is None
     assert all(scores["overall"] is not None for scores in found["heep"].values())
+
+
+def asking(source: Path, folder: Path, **changes: object) -> Study:
+    settings = replace(SETTINGS, **{"instructed": 3, "practice": 1, **changes})  # type: ignore[arg-type]
+    return create_study(folder / "study", source, settings, 4, HUME10)
+
+
+def test_instructed_pages_are_spread_and_ask_for_what_nobody_would_hear(source: Path, tmp_path: Path) -> None:
+    for number, practice in enumerate((0, 1)):
+        study = asking(source, tmp_path / str(number), practice=practice)
+        store = Store(study)
+        (token,) = store.invite(1)
+        store.consent(token)
+        pages = []
+        while (page := store.next_page(token)) is not None:
+            pages.append(page)
+            store.save(token, page.place, dict.fromkeys(page.emotions, 50), 1, 9.0)
+        asked = [page for page in pages if page.kind == "instructed"]
+        assert len(pages) == practice + 12 + 2 + 3 and len(asked) == 3
+        assert pages[practice].kind == "rating"
+        places = [page.place - practice for page in asked]
+        assert 1 <= places[0] <= 6 <= places[1] <= 12 <= places[2] + 1
+        for page in asked:
+            assert page.asked != study.by_key[page.clip].emotion and page.asked in EMOTIONS
+            assert page.clip in {before.clip for before in pages[: page.place]}  # nothing is heard too early
+            assert practice == 0 or page.clip == study.practice[0].key
+        assert all(page.asked is None for page in pages if page.kind != "instructed")
+
+
+@pytest.mark.parametrize(("careless", "expected"), [(0, set()), (1, set()), (2, {MISSED}), (3, {MISSED})])
+def test_who_does_not_read_is_flagged_and_not_deleted(
+    source: Path, tmp_path: Path, careless: int, expected: set[str]
+) -> None:
+    store = Store(asking(source, tmp_path), Clock())
+    (token,) = store.invite(1)
+    store.consent(token)
+    asked = 0
+    while (page := store.next_page(token)) is not None:
+        values = dict.fromkeys(page.emotions, 50)
+        if page.asked is not None:
+            asked += 1
+            if asked > careless:
+                values = {name: 93 if name == page.asked else 8 for name in page.emotions}  # not to the point
+        store.save(token, page.place, values, 1, 9.0)
+    answers = store.answers()
+    assert sum(answer.missed for answer in answers) == careless
+    assert len(answers) == 1 + 12 + 2 + 3
+    (rater,) = store.raters()
+    assert {flag.reason for flag in rater.flags} == expected
+    assert all(answer.flagged == bool(expected) for answer in answers)
+    assert not any(answer.values[answer.asked] == 93 for answer in answers if answer.kind == "rating" and answer.asked)
+
+
+def test_who_is_too_fast_is_flagged_by_the_servers_clock_too(study: Study) -> None:
+    clock = Clock()
+    store = Store(study, clock)
+    honest, fast, liar = store.invite(3)
+    for token, step, seconds in ((honest, 60.0, 9.0), (fast, 60.0, 0.4), (liar, 0.1, 9.0)):
+        store.consent(token)
+        clock.step = step
+        while (page := store.next_page(token)) is not None:
+            store.save(token, page.place, dict.fromkeys(page.emotions, 5), 1, seconds)
+    flags = [[flag.reason for flag in rater.flags] for rater in store.raters()]
+    assert flags == [[], [FAST], [FAST]]
+    assert {answer.hasty for answer in store.answers() if answer.rater == 3} == {True}
+    quick = min(clip.seconds for clip in study.clips) + 0.2 * len(EMOTIONS)
+    assert all(answer.seconds < quick for answer in store.answers() if answer.rater == 2)
+
+
+def test_flags_can_be_taken_back_and_are_kept(study: Study, tmp_path: Path) -> None:
+    store = Store(study, Clock(0.0))  # everything at once: too fast
+    first, second = store.invite(2)
+    answered(store, first)
+    assert [flag.reason for flag in store.raters()[0].flags] == [FAST]
+    store.lift(1, FAST)
+    store.flag(2, "  says the   headphones were broken ")
+    store.flag(2, "says the headphones were broken")
+    answered(store, second, 70)
+    assert not store.raters()[0].flagged
+    (by_hand, by_rule) = store.raters()[1].flags
+    assert (by_hand.reason, by_hand.source, by_rule.reason) == ("says the headphones were broken", "experimenter", FAST)
+    store.lift(2, FAST)
+    assert store.raters()[1].flagged and [answer.flagged for answer in store.answers()].count(True) == 16
+    for number, reason, words in ((2, FAST, "no flag"), (3, "x", "no rater 3"), (1, " ", "1 to 200 characters"),
+                                  (1, "x" * 201, "1 to 200"), (0, "x", "no rater 0")):  # fmt: skip
+        with pytest.raises(VocalgenError, match=words):
+            store.lift(number, reason)
+    with_all = study_report(study, store.answers(), draws=20)
+    without = study_report(study, store.answers(), draws=20, flagged=False)
+    assert (with_all["raters"], without["raters"]) == (2, 1)
+    assert with_all["flagged_raters"] == {"raters": 1, "counted": True}
+    assert without["flagged_raters"] == {"raters": 1, "counted": False}
+    files = export(study, store.answers(), store.raters(), tmp_path / "out", flagged=False)
+    assert set(read_ratings(files[0], EMOTIONS).raters) == {"rater-0001"}
+    with open(files[4], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["flags"], row["lifted_flags"]) for row in rows] == [
+        ("", FAST),
+        ("says the headphones were broken", FAST),
+    ]
+    store.flag(1, "left early")
+    with pytest.raises(VocalgenError, match="nobody but flagged raters"):
+        export(study, store.answers(), store.raters(), tmp_path / "none", flagged=False)
+
+
+def test_clips_of_flagged_and_vanished_raters_are_given_to_others(source: Path, tmp_path: Path) -> None:
+    study = create_study(tmp_path / "study", source, replace(SETTINGS, clips_per_rater=6), 4, HUME10)
+    clock = Clock()
+    store = Store(study, clock)
+    asleep, vanished, third, fourth, fifth = store.invite(5)
+    answered(store, asleep)
+    store.flag(1, "asleep")
+    answered(store, vanished, pages=4)  # practice and two clips; four are under way
+    half = {clip for clip, kind in answered(store, third) if kind == "rating"}
+    assert half == {clip.key for clip in study.rated} - begun(store, 2)
+    clock.now += 3 * 24 * 3600
+    rest = {clip for clip, kind in answered(store, fourth) if kind == "rating"}
+    unheard = begun(store, 2) - {answer.clip for answer in store.answers() if answer.rater == 2}
+    assert len(unheard) == 4 and unheard <= rest
+    answered(store, fifth)
+    counts = Counter(a.clip for a in store.answers() if a.kind == "rating" and not a.flagged)
+    assert set(counts.values()) == {1, 2} and len(counts) == 12
+
+
+def begun(store: Store, number: int) -> set[str]:
+    """Clips that a rater has heard or is to hear."""
+    with store.database.read() as database:
+        rows = database.execute("SELECT clip FROM page WHERE rater = ? AND kind = 'rating'", (number,)).fetchall()
+    return {row["clip"] for row in rows}
+
+
+def test_withdrawing_removes_where_the_study_says_so(source: Path, tmp_path: Path) -> None:
+    study = create_study(tmp_path / "study", source, replace(SETTINGS, withdrawal="removed"), 4, HUME10)
+    store = Store(study)
+    one, other = store.invite(2)
+    answered(store, one)
+    answered(store, other, pages=3)
+    assert store.withdraw(other).stage == "withdrawn"
+    assert {answer.rater for answer in store.answers()} == {1}
+    assert store.consent(other).stage == "withdrawn"
+
+
+def test_a_study_that_has_begun_is_not_changed(study: Study) -> None:
+    store = Store(study)
+    (token,) = store.invite(1)
+    Store(replace(study, settings=replace(study.settings, high=10)))  # nobody has begun
+    store.consent(token)
+    Store(replace(study, settings=replace(study.settings, raters_per_clip=99)))
+    for changes in ({"high": 10}, {"emotions": ("Awe", "Fear")}):
+        with pytest.raises(VocalgenError, match="after the first rater had begun"):
+            Store(replace(study, settings=replace(study.settings, **changes)))  # type: ignore[arg-type]
+
+
+def test_another_scale_is_stretched_to_1_to_100(source: Path, tmp_path: Path) -> None:
+    study = create_study(tmp_path / "study", source, replace(SETTINGS, low=0, high=4), 4, HUME10)
+    store = Store(study)
+    for value, token in enumerate(store.invite(3), start=1):
+        answered(store, token, value)
+    files = export(study, store.answers(), store.raters(), tmp_path / "out")
+    for file in files[:3]:
+        assert np.unique(read_ratings(file, EMOTIONS).values).tolist() == pytest.approx([0.25, 0.5, 0.75])
+    with open(files[0], newline="", encoding="utf-8") as file:
+        assert {row["given"] for row in csv.DictReader(file)} == {"1", "2", "3"}
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_clips_of_a_manifest(source: Path, study: Study, tmp_path: Path, kind: str) -> None:
+    rows = [(f"{name.lower()}/{number}.wav", name.upper()) for name in EMOTIONS for number in range(6)]
+    lines = {
+        "jsonl": [f'{{"file": "{file}", "emotion": "{emotion}", "seed": 1}}' for file, emotion in rows],
+        "csv": ["file,emotion", *(f"{file},{emotion}" for file, emotion in rows)],
+    }
+    manifest = source / f"m{tmp_path.name}.{kind}"
+    manifest.write_text("\n".join(lines[kind]) + "\n", encoding="utf-8")
+    assert create_study(tmp_path / "same", manifest, SETTINGS, 4, HUME10).clips == study.clips
+    for bad, words in (("{", "cannot read clips"), ('{"file": "a.wav"}', "file and emotion are needed"),
+                       ('{"file": "../a.wav", "emotion": "awe"}', "must lie in the manifest's folder")):  # fmt: skip
+        other = tmp_path / "bad.jsonl"
+        other.write_text(bad, encoding="utf-8")
+        with pytest.raises(VocalgenError, match=words):
+            create_study(tmp_path / "x", other, SETTINGS, 4, HUME10)
+
+
+def test_s_gen_of_an_evaluation(study: Study) -> None:
+    store = Store(study, Clock())
+    for number, token in enumerate(store.invite(2)):
+        store.consent(token)
+        while (page := store.next_page(token)) is not None:
+            meant = study.by_key[page.clip].emotion
+            store.save(token, page.place, {n: 80 if n == meant else 9 + number for n in page.emotions}, 1, 9.0)
+    rows = {"ours": {"overall": {}, "emotions": {"Awe": {"frechet": [4.0, 3.0, 5.0]}, "Fear": {"frechet": 2.0}}}}
+    evaluation = {"systems": ["ours"], "sections": {"d": {"kind": "distance", "rows": rows}}}
+    distances = distances_of(evaluation)
+    assert distances == {"Awe": 4.0, "Fear": 2.0}
+    found = study_report(study, store.answers(), draws=20, distances=distances)["s_gen"]
+    assert found["emotions"] == {"Awe": pytest.approx(0.625), "Fear": pytest.approx(0.75), "Sadness": 0.0}
+    assert found["overall"] == pytest.approx((0.625 + 0.75) / 3)
+    assert "Sadness has no FID and counts 0" in found["notes"]
+    none = {**evaluation, "systems": []}
+    for bad, system, words in (({}, None, "no report.json"), ([], None, "no report.json"),
+                               (evaluation, "x", "no system 'x'"), (none, None, "has 0 systems")):  # fmt: skip
+        with pytest.raises(VocalgenError, match=words):
+            distances_of(bad, system)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,16 @@ from bursts import burst
 from vocalgen import audio
 from vocalgen.cli.main import run
 from vocalgen.emotions import HUME10
+from vocalgen.rating.freeze import create_study
 from vocalgen.rating.store import Store
-from vocalgen.rating.study import Settings, create_study, open_study
+from vocalgen.rating.study import Settings, open_study
+from vocalgen.rating.texts import shipped_text
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx")
 from starlette.testclient import TestClient
 
-from vocalgen.rating import app as rating_app
+from vocalgen.rating import guard
 from vocalgen.rating.app import make_app
 
 EMOTIONS = ("Awe", "Fear")
@@ -39,10 +40,11 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for kind, emotion in enumerate(EMOTIONS):
         for number in range(3):
             audio.write(folder / "clips" / emotion.lower() / f"{number}.wav", burst(kind, 0.3, 16_000, number), 16_000)
-    settings = Settings(
-        title="<b>Title</b>", consent="<script>alert(1)</script>", emotions=EMOTIONS, repeats=1, practice=1
+    settings = Settings(emotions=EMOTIONS, languages=("en", "de"), repeats=1, practice=1, instructed=1)
+    english = (
+        shipped_text("en").replace("Sounds of emotion", "<b>Title</b>").replace("You will", "<script>alert(1)</script>")
     )
-    return create_study(folder / "study", folder / "clips", settings, 2, HUME10).folder
+    return create_study(folder / "study", folder / "clips", settings, 2, HUME10, {"en": english}).folder
 
 
 @pytest.fixture
@@ -70,8 +72,9 @@ def answer(**changes: Any) -> dict[str, Any]:
 def test_a_rater_goes_through_the_study(client: TestClient, store: Store, token: str) -> None:
     assert client.get(f"/r/{token}").headers["content-type"].startswith("text/html")
     state = client.get(f"/api/{token}").json()
-    assert (state["stage"], state["title"]) == ("consent", "<b>Title</b>")
+    assert (state["stage"], state["languages"]) == ("consent", {"en": "English", "de": "Deutsch"})
     assert "page" not in state
+    assert client.get(f"/api/{token}/texts/en").json()["title"] == "<b>Title</b>"
     state = client.post(f"/api/{token}/consent", json={}).json()
     kinds = []
     while state["stage"] == "pages":
@@ -81,9 +84,9 @@ def test_a_rater_goes_through_the_study(client: TestClient, store: Store, token:
         wave, rate = soundfile.read(io.BytesIO(sound.content))
         assert rate == 16_000 and np.abs(wave).max() > 0.01
         state = client.post(f"/api/{token}/pages/{page['place']}", json=answer()).json()
-    assert kinds == ["practice"] + ["rating"] * 5
+    assert kinds == ["practice"] + ["rating"] * 6
     assert state["stage"] == "done" and state["code"] == store.code(token)
-    assert len(store.answers()) == 6
+    assert len(store.answers()) == 7
     assert client.post(f"/api/{token}/withdraw", json={}).json()["stage"] == "withdrawn"
     assert all(entry.withdrawn for entry in store.answers())
 
@@ -91,9 +94,10 @@ def test_a_rater_goes_through_the_study(client: TestClient, store: Store, token:
 def test_a_repeat_cannot_be_told_from_the_first_time(client: TestClient, token: str) -> None:
     client.post(f"/api/{token}/consent", json={})
     seen = set()
-    for place in range(6):
+    for place in range(7):
         page = client.get(f"/api/{token}").json()["page"]
-        seen.add(tuple(page))
+        if page["asked"] is None:
+            seen.add((tuple(page), page["kind"] if place else "rating"))
         client.post(f"/api/{token}/pages/{place}", json=answer())
     assert len(seen) == 1
 
@@ -176,37 +180,103 @@ def test_a_flood_is_slowed_down_for_its_rater_alone(
     client: TestClient, store: Store, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (other,) = store.invite(1)
-    monkeypatch.setattr(rating_app, "RATE", 0.001)
+    monkeypatch.setattr(guard, "RATE", 0.001)
     found = {client.get(f"/api/{token}").status_code for _ in range(70)}
     assert found == {200, 429}
     assert client.get(f"/api/{other}").status_code == 200
 
 
-def test_a_full_disk_is_told_and_the_answer_can_come_again(
-    client: TestClient, store: Store, token: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client.post(f"/api/{token}/consent", json={})
+def test_a_full_disk_is_told_and_the_answer_can_come_again(client: TestClient) -> None:
+    """SQLite is held to the pages that the file has: at some point a commit finds no room, until that is lifted."""
+    store: Store = client.app.state.store  # type: ignore[attr-defined]
+    tokens = store.invite(60)
+    for token in tokens:
+        store.consent(token)
 
-    def full(*arguments: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    def limit(pages: int) -> None:
+        store.database.write(lambda database: database.execute(f"PRAGMA max_page_count = {pages}").fetchone())
 
-    with monkeypatch.context() as patch:
-        patch.setattr(Store, "save", full)
-        found = client.post(f"/api/{token}/pages/0", json=answer())
-        assert found.status_code == 503 and "try again" in found.json()["error"]
-    assert client.post(f"/api/{token}/pages/0", json=answer()).status_code == 200
+    limit(1)  # taken as the size that the file has
+    acknowledged: list[tuple[int, int]] = []
+    for number, place in ((number, place) for number in range(len(tokens)) for place in range(7)):
+        found = client.post(f"/api/{tokens[number]}/pages/{place}", json=answer())
+        if found.status_code != 200:
+            break
+        acknowledged.append((number + 1, place))
+    assert found.status_code == 503 and "try again" in found.json()["error"]
+    assert client.post(f"/api/{tokens[number]}/pages/{place}", json=answer()).status_code == 503
+    assert client.get(f"/api/{tokens[number]}").json()["page"]["place"] == place  # nothing of it is left
+    assert [(entry.rater, entry.place) for entry in store.answers()] == acknowledged
+    limit(1_000_000)
+    assert client.post(f"/api/{tokens[number]}/pages/{place}", json=answer()).status_code == 200
+    assert [(entry.rater, entry.place) for entry in store.answers()] == [*acknowledged, (number + 1, place)]
+
+
+BEARER = {"authorization": f"Bearer {KEY}"}
 
 
 def test_the_experimenter_sees_numbers_and_nobody_else(client: TestClient, store: Store, token: str) -> None:
-    client.post(f"/api/{token}/consent", json={})
-    for place in range(6):
+    client.post(f"/api/{token}/consent", json={"language": "de"})
+    kinds = []
+    for place in range(7):
+        page = store.next_page(token)
+        assert page is not None
+        kinds.append(page.kind)
         client.post(f"/api/{token}/pages/{place}", json=answer(seconds=float(place)))
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": KEY}, {"authorization": "Bearer é"}):
-        assert client.get("/api", headers={k: v.encode() for k, v in headers.items()}).status_code == 403
-    found = client.get("/api", headers={"authorization": f"Bearer {KEY}"}).json()
-    assert found["raters"] == {"invited": 1, "consented": 1, "finished": 1, "withdrawn": 0}
-    assert [clip["ratings"] for clip in found["clips"]] == [1] * 4
-    assert found["median_seconds"] == 2.5  # of pages 1 to 4: neither practice nor the repeat counts
+        encoded = {name: value.encode() for name, value in headers.items()}
+        assert client.get("/experiment/numbers", headers=encoded).status_code == 403
+        for path in ("flag", "lift"):
+            found = client.post(f"/experiment/{path}", json={"rater": 1, "reason": "x"}, headers=encoded)
+            assert found.status_code == 403
+    first = client.get("/experiment/numbers", headers=BEARER).json()
+    assert first["counts"] == {"invited": 1, "consented": 1, "finished": 1, "withdrawn": 0, "flagged": 1}
+    (rater,) = first["raters"]
+    assert (rater["name"], rater["language"], rater["saved"], rater["pages"]) == ("rater-0001", "de", 7, 7)
+    assert [(flag["reason"], flag["up"]) for flag in rater["flags"]] == [("too fast", True)]
+    assert first["ratings"] == 0 and first["reliability"] is None  # flagged raters do not count
+    lifted = client.post("/experiment/lift", json={"rater": 1, "reason": "too fast"}, headers=BEARER).json()
+    assert lifted["counts"]["flagged"] == 0 and lifted["ratings"] == 4
+    assert [clip["ratings"] for clip in lifted["clips"]] == [1] * 4
+    assert [(e["emotion"], e["ratings"], e["wanted"], e["complete"]) for e in lifted["emotions"]] == [
+        ("Awe", 2, 20, 0),
+        ("Fear", 2, 20, 0),
+    ]
+    rated = [place for place, kind in enumerate(kinds) if kind == "rating"]
+    assert lifted["median_seconds"] == np.median(rated)
+    assert lifted["instructed"] == 1 and rater["missed"] == 1
+    assert lifted["reliability"]["krippendorff_alpha"] is None  # one rater agrees with nobody
+
+
+def test_flags_over_http(client: TestClient, store: Store, token: str) -> None:
+    reason = "<script>alert(1)</script>"
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        found = client.post("/experiment/flag", json={"rater": 1, "reason": reason}, headers={**BEARER, **headers})
+        assert found.status_code == 403
+    assert store.raters()[0].flags == ()
+    client.post(f"/api/{token}/consent", json={})
+    found = client.post("/experiment/flag", json={"rater": 1, "reason": reason}, headers=BEARER)
+    assert found.status_code == 200 and found.headers["content-type"] == "application/json"
+    assert found.json()["raters"][0]["flags"][0]["reason"] == reason
+    for body in ({}, {"rater": "1", "reason": "x"}, {"rater": True, "reason": "x"}, {"rater": 1, "reason": ""},
+                 {"rater": 9, "reason": "x"}, {"rater": 10**30, "reason": "x"}, [], "x"):  # fmt: skip
+        assert client.post("/experiment/flag", json=body, headers=BEARER).status_code == 400, body
+    assert client.get("/experiment/flag", headers=BEARER).status_code == 405
+    assert [flag.reason for flag in store.raters()[0].flags] == [reason]
+
+
+def test_the_page_speaks_the_languages_of_the_study(client: TestClient, token: str) -> None:
+    german = client.get(f"/api/{token}/texts/de").json()
+    assert german["next"] == "Weiter" and german["emotions"] == {"Awe": "Ehrfurcht", "Fear": "Angst"}
+    assert client.get(f"/api/{token}/texts/es").status_code == 404  # not of this study
+    assert client.get(f"/api/{token}/texts/..%2f..%2fstudy").status_code == 404
+    assert client.get("/api/wrong/texts/en").status_code == 404
+    for language in ("es", "../en", 3):
+        assert client.post(f"/api/{token}/consent", json={"language": language}).status_code == 400
+    assert client.get(f"/api/{token}").json()["stage"] == "consent"
+    state = client.post(f"/api/{token}/consent", json={"language": "de"}).json()
+    assert (state["stage"], state["language"]) == ("pages", "de")
+    assert client.post(f"/api/{token}/consent", json={"language": "en"}).json()["language"] == "de"
 
 
 def test_the_verbs(frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,10 +298,25 @@ def test_the_verbs(frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     store.consent(tokens[0])
     while (page := store.next_page(tokens[0])) is not None:
         store.save(tokens[0], page.place, VALUES, 1, 1.0)
-    assert called("rate", "export", study, "--out", tmp_path / "out")[0] == 0
+    code, printed, _ = called("rate", "export", study, "--out", tmp_path / "out")
+    assert code == 0 and "flagged: 1 (counted; --without-flagged leaves them out)" in printed
     assert len((tmp_path / "out" / "ratings_wide.csv").read_text().splitlines()) == 5
+    code, _, error = called("rate", "export", study, "--out", tmp_path / "x", "--without-flagged")
+    assert code == 2 and "nobody but flagged raters" in error
+    for reason in ("too fast", "missed instructions"):
+        assert f"rater-0001: {reason} (by rule)" in called("rate", "flag", study)[1]
+        printed = called("rate", "flag", study, "rater-0001", "--reason", reason, "--lift")[1]
+        assert f"rater-0001: {reason} (by rule, lifted)" in printed
+    assert "rater-0002: late (by experimenter)" in called("rate", "flag", study, "rater-0002", "--reason", "late")[1]
+    for arguments, words in ((("rater-2",), "--reason is needed"), (("two", "--reason", "x"), "is no rater"),
+                             (("rater-0009", "--reason", "x"), "no rater 9")):  # fmt: skip
+        code, _, error = called("rate", "flag", study, *arguments)
+        assert code == 2 and words in error
+    code, printed, _ = called("rate", "report", study, "--without-flagged", "--figure", tmp_path / "heard.svg")
+    assert code == 0 and "1 raters, 4 clips, 8 ratings" in printed and "flagged: 0 (left out)" in printed
+    assert "<svg" in (tmp_path / "heard.svg").read_text()
     for arguments in (("rate", "export", tmp_path, "--out", tmp_path / "x"), ("rate", "serve", tmp_path)):
         code, _, error = called(*arguments)
         assert code == 2 and "is no study" in error
     code, _, error = called("rate", "new", tmp_path / "s2", "--clips", tmp_path)
-    assert code == 2 and "no folders of emotions" in error
+    assert code == 2 and "no clips of known emotions" in error

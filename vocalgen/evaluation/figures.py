@@ -238,6 +238,18 @@ def between(report: Mapping[str, Any], path: str | Path) -> None:
     _matrices(matrices, report["emotions"], report["emotions"], path, label, "viridis_r")
 
 
+def rated(heard: Mapping[str, Mapping[str, float]], path: str | Path) -> None:
+    """Mean ratings of a listening study, a row an emotion that clips were made for, a column an emotion rated.
+
+    Raises:
+        VocalgenError: nothing was rated, or the file cannot be written.
+    """
+    columns = list(next(iter(heard.values()), {}))
+    matrix = np.array([[entry[name] for name in columns] for entry in heard.values()], dtype=float)
+    label = "mean rating of the clips made for an emotion (row)"
+    _matrices({"heard": matrix} if matrix.size else {}, list(heard), columns, path, label, "Blues")
+
+
 def _matrices(
     matrices: Mapping[str, NDArray[np.float64]],
     rows: Sequence[str],

@@ -2,24 +2,29 @@
 
     GET  /r/TOKEN                     the page of a rater
     GET  /api/TOKEN                   where the rater stands and what comes next
-    POST /api/TOKEN/consent
+    GET  /api/TOKEN/texts/LANGUAGE    the words of the page
+    POST /api/TOKEN/consent           {"language": code}
     POST /api/TOKEN/pages/PLACE       {"values": {emotion: number}, "plays": n, "seconds": x}
     POST /api/TOKEN/withdraw
     GET  /api/TOKEN/clips/PLACE       the sound of a page
-    GET  /experiment, /api            the experimenter's page and its numbers, with the key as bearer token
+    GET  /experiment                  the experimenter's page
+    GET  /experiment/numbers          how the study goes; this and the next two with the key as bearer token
+    POST /experiment/flag, /lift      {"rater": number, "reason": text}
 
 Nothing of a request becomes a path, HTML or SQL: pages are fixed files, values travel as JSON and are shown as text.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import sqlite3
-import statistics
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
@@ -30,26 +35,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vocalgen.errors import VocalgenError
-from vocalgen.rating.store import Store, UnknownRater
+from vocalgen.rating.guard import Headers, Limits, problem
+from vocalgen.rating.numbers import progress
+from vocalgen.rating.store import Standing, Store, UnknownRater
 from vocalgen.rating.study import CLIPS, Study
-
-LARGEST = 16_384
-"""Bytes of a request's body."""
-
-RATE, BURST = 20.0, 60.0
-"""Requests a second of one rater or address in the long run, and at once."""
-
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self'; "
-    "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-"""Of every answer: nothing from elsewhere, no frames, and no link of a rater left in logs of other sites."""
 
 FILES = {
     "rate.html": "text/html; charset=utf-8",
@@ -60,6 +51,9 @@ FILES = {
     "experiment.js": "text/javascript; charset=utf-8",
 }
 
+SHARE = 0.1
+"""Most of the time that may go into the experimenter's numbers; they are as old as that needs."""
+
 
 def make_app(study: Study, key: str, hosts: Sequence[str]) -> Starlette:
     """The application.
@@ -69,29 +63,40 @@ def make_app(study: Study, key: str, hosts: Sequence[str]) -> Starlette:
         hosts: names under which the server is reached; requests for others are refused (DNS rebinding).
     """
     store = Store(study)
-    rater = _Rater(store)
+    rater, experimenter = _Rater(store), _Experimenter(store, key)
     routes = [
         Route("/r/{token}", _file("rate.html")),
-        Route("/experiment", _file("experiment.html")),
         *(Route(f"/static/{name}", _file(name)) for name in FILES if not name.endswith(".html")),
-        Route("/api", _numbers(store, key)),
         Route("/api/{token}", rater.state),
+        Route("/api/{token}/texts/{language}", rater.texts),
         Route("/api/{token}/consent", rater.consent, methods=["POST"]),
         Route("/api/{token}/withdraw", rater.withdraw, methods=["POST"]),
         Route("/api/{token}/pages/{place:int}", rater.save, methods=["POST"]),
         Route("/api/{token}/clips/{place:int}", rater.clip),
+        Route("/experiment", _file("experiment.html")),
+        Route("/experiment/numbers", experimenter.numbers),
+        Route("/experiment/flag", experimenter.flag, methods=["POST"]),
+        Route("/experiment/lift", experimenter.lift, methods=["POST"]),
     ]
     middleware = [
-        Middleware(_Headers),
+        Middleware(Headers),
         Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-        Middleware(_Limits),
+        Middleware(Limits),
     ]
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
-        UnknownRater: lambda request, error: _problem(404, error),
-        VocalgenError: lambda request, error: _problem(400, error),
-        sqlite3.OperationalError: lambda request, error: _problem(503, "the answer could not be stored; try again"),
+        UnknownRater: lambda request, error: problem(404, error),
+        VocalgenError: lambda request, error: problem(400, error),
+        sqlite3.Error: lambda request, error: problem(503, "this could not be stored; try again"),
     }
-    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+
+    @asynccontextmanager
+    async def closing(app: Starlette) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=closing)
+    app.state.store = store
+    return app
 
 
 class _Rater:
@@ -99,147 +104,121 @@ class _Rater:
 
     def __init__(self, store: Store) -> None:
         self.store, self.study = store, store.study
-
-    def state(self, request: Request) -> Response:
-        token = request.path_params["token"]
-        settings, stage = self.study.settings, self.store.stage(token)
-        values: dict[str, Any] = {
-            "stage": stage,
-            "title": settings.title,
-            "consent": settings.consent,
-            "instructions": settings.instructions,
+        settings = self.study.settings
+        self.always = {
+            "languages": {code: texts.language for code, texts in self.study.texts.items()},
             "low": settings.low,
             "high": settings.high,
+            "practice": len(self.study.practice),
+            "block": settings.block,
+            "withdrawal": settings.withdrawal,
         }
-        page = self.store.next_page(token) if stage == "pages" else None
-        if page is not None:
-            kind = "practice" if page.kind == "practice" else "rating"  # a repeat is not to be told from the first time
-            values["page"] = {"place": page.place, "pages": page.pages, "kind": kind, "emotions": page.emotions}
-        if stage == "done":
-            values["code"] = self.store.code(token)
-        return JSONResponse(values)
+        self.words = {
+            code: {**asdict(texts), "emotions": texts.named(settings.emotions)}
+            for code, texts in self.study.texts.items()
+        }
 
-    def consent(self, request: Request) -> Response:
-        self.store.consent(request.path_params["token"])
-        return self.state(request)
+    async def state(self, request: Request) -> Response:
+        return self._answer(self.store.standing(request.path_params["token"]))
 
-    def withdraw(self, request: Request) -> Response:
-        self.store.withdraw(request.path_params["token"])
-        return self.state(request)
+    async def texts(self, request: Request) -> Response:
+        self.store.standing(request.path_params["token"])  # for raters only
+        language = request.path_params["language"]
+        if language not in self.words:
+            return problem(404, f"there are no texts in {language!r}")
+        return JSONResponse(self.words[language])
+
+    async def consent(self, request: Request) -> Response:
+        body = await _body(request)
+        language = body.get("language")
+        if language is not None and not isinstance(language, str):
+            raise VocalgenError("language must be a code, such as en")
+        return self._answer(await run_in_threadpool(self.store.consent, request.path_params["token"], language))
+
+    async def withdraw(self, request: Request) -> Response:
+        return self._answer(await run_in_threadpool(self.store.withdraw, request.path_params["token"]))
 
     async def save(self, request: Request) -> Response:
+        body, path = await _body(request), request.path_params
         try:
-            body = json.loads(await request.body())
             values, plays, seconds = body["values"], body["plays"], float(body["seconds"])
             given = {str(name): value for name, value in values.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise VocalgenError("values, plays and seconds are needed, as JSON") from error
-        path = request.path_params
-        await run_in_threadpool(self.store.save, path["token"], path["place"], given, plays, seconds)
-        return await run_in_threadpool(self.state, request)
+        saving = self.store.saving(path["token"], path["place"], given, plays, seconds)
+        return self._answer(await asyncio.wrap_future(saving))
 
-    def clip(self, request: Request) -> Response:
+    async def clip(self, request: Request) -> Response:
         key = self.store.clip(request.path_params["token"], request.path_params["place"])
         return FileResponse(self.study.folder / CLIPS / f"{key}.wav", media_type="audio/wav")
 
+    def _answer(self, standing: Standing) -> Response:
+        values = {**self.always, "stage": standing.stage, "language": standing.language}
+        page = standing.page
+        if page is not None:
+            kind = "practice" if page.kind == "practice" else "rating"  # a repeat is not to be told from the first time
+            values["page"] = {"place": page.place, "pages": page.pages, "kind": kind, "asked": page.asked,
+                              "emotions": page.emotions}  # fmt: skip
+        if standing.code is not None:
+            values["code"] = standing.code
+        return JSONResponse(values)
 
-def _numbers(store: Store, key: str) -> Callable[[Request], Response]:
-    def numbers(request: Request) -> Response:
-        given = request.headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
-            return _problem(403, "the experimenter's key is needed")
-        answers = [answer for answer in store.answers() if not answer.withdrawn]
-        counted = [answer for answer in answers if answer.kind == "rating"]
-        ratings = Counter(answer.clip for answer in counted)
-        wanted = store.study.settings.raters_per_clip
-        clips = [
-            {"clip": clip.clip, "emotion": clip.emotion, "ratings": ratings[clip.key], "wanted": wanted}
-            for clip in store.study.rated
-        ]
-        median = statistics.median(answer.seconds for answer in counted) if counted else None
-        return JSONResponse({"raters": store.raters(), "pages": len(answers), "clips": clips, "median_seconds": median})
 
-    return numbers
+class _Experimenter:
+    """What the experimenter's page asks for."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key = store, f"Bearer {key}".encode()
+        self.found: dict[str, Any] = {}
+        self.until = 0.0
+        self.counting = threading.Lock()
+
+    def numbers(self, request: Request) -> Response:
+        return self._refusal(request) or JSONResponse(self._numbers())
+
+    async def flag(self, request: Request) -> Response:
+        return self._refusal(request) or await self._change(request, self.store.flag)
+
+    async def lift(self, request: Request) -> Response:
+        return self._refusal(request) or await self._change(request, self.store.lift)
+
+    async def _change(self, request: Request, change: Callable[[int, str], None]) -> Response:
+        body = await _body(request)
+        rater, reason = body.get("rater"), body.get("reason")
+        if type(rater) is not int or not isinstance(reason, str):
+            raise VocalgenError("rater and reason are needed, a number and a text")
+        await run_in_threadpool(change, rater, reason)
+        self.until = 0.0
+        return JSONResponse(await run_in_threadpool(self._numbers))
+
+    def _numbers(self) -> dict[str, Any]:
+        with self.counting:  # several windows do not count at once
+            began = time.monotonic()
+            if began >= self.until:
+                self.found = progress(self.store.study, self.store.raters(), self.store.answers())
+                now = time.monotonic()
+                self.until = now + (now - began) / SHARE
+            return self.found
+
+    def _refusal(self, request: Request) -> Response | None:
+        given = request.headers.get("authorization", "").encode()
+        return None if hmac.compare_digest(given, self.key) else problem(403, "the experimenter's key is needed")
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError) as error:
+        raise VocalgenError("the request must be JSON") from error
+    if not isinstance(body, dict):
+        raise VocalgenError("the request must be a JSON object")
+    return body
 
 
 def _file(name: str) -> Callable[[Request], Response]:
     content = (files("vocalgen.rating") / "page" / name).read_bytes()
 
-    def serve(request: Request) -> Response:
+    async def serve(request: Request) -> Response:
         return Response(content, media_type=FILES[name])
 
-    return serve
-
-
-def _problem(status: int, reason: object) -> JSONResponse:
-    return JSONResponse({"error": str(reason)}, status)
-
-
-class _Headers:
-    """Adds `HEADERS` to every answer, refusals included."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message.get("headers", []), *own]
-            await send(message)
-
-        await self.app(scope, receive, with_headers)
-
-
-class _Limits:
-    """Refuses what other sites' pages send, bodies that are too large, and too many requests."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.left: dict[str, tuple[float, float]] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        problem = self._problem(request)
-        if problem is not None:
-            await problem(scope, receive, send)
-            return
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST:
-                await _problem(413, f"a request may have {LARGEST} bytes")(scope, receive, send)
-                return
-
-        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def again() -> Message:
-            return messages.pop() if messages else await receive()
-
-        await self.app(scope, again, send)
-
-    def _problem(self, request: Request) -> Response | None:
-        origin = request.headers.get("origin")
-        if request.method not in ("GET", "HEAD"):
-            if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
-                return _problem(403, "this request comes from another site")
-            if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-                return _problem(403, "this request comes from another site")
-        if not self._allowed(request):
-            return _problem(429, "too many requests; wait a moment")
-        return None
-
-    def _allowed(self, request: Request) -> bool:
-        """A bucket a rater, and one an address for requests without a token, that fills with time."""
-        parts = request.url.path.split("/")
-        who = parts[2] if len(parts) > 2 and parts[1] in ("api", "r") else str(request.client and request.client.host)
-        now = time.monotonic()
-        if len(self.left) > 10_000:
-            self.left = {name: entry for name, entry in self.left.items() if now - entry[1] < BURST / RATE}
-        amount, since = self.left.get(who, (BURST, now))
-        amount = min(BURST, amount + RATE * (now - since)) - 1
-        self.left[who] = (max(amount, 0.0), now)
-        return amount >= 0
+    return serve  # type: ignore[return-value]

@@ -1,8 +1,8 @@
-"""What a study found: HEEP, how well raters agree with each other and with themselves, who was hasty."""
+"""What a study found: HEEP, S_GEN, how well raters agree with each other and with themselves, who was hasty."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -12,46 +12,61 @@ from vocalgen.errors import VocalgenError
 from vocalgen.metrics.agreement import icc, krippendorff_alpha
 from vocalgen.metrics.heep import Reading, heep_intervals
 from vocalgen.metrics.prediction import pearson
-from vocalgen.rating.export import rater_name, rating_array
-from vocalgen.rating.store import Answer
+from vocalgen.metrics.s_gen import s_gen
+from vocalgen.rating.answers import Answer, kept, rater_name
+from vocalgen.rating.export import rating_array
 from vocalgen.rating.study import Study
 
 Array = NDArray[np.float64]
+Json = dict[str, Any]
 
 
-def study_report(study: Study, answers: Sequence[Answer], draws: int = 1000) -> dict[str, Any]:
+def study_report(
+    study: Study,
+    answers: Sequence[Answer],
+    draws: int = 1000,
+    flagged: bool = True,
+    distances: Mapping[str, float] | None = None,
+) -> Json:
     """The report, ready for JSON.
 
-    Withdrawn answers, practice and second times do not count for the scores. HEEP is undefined (None) for an emotion
-    that no clip was made for. Intraclass correlations need raters who all heard the same clips, else they are None.
-    Second times are correlated with the first of the same rater, all emotions together. A page is hasty if it was
-    answered in less time than its clip lasts; hasty pages are counted, not left out.
+    Withdrawn answers, practice, second times and instructed pages do not count for the scores. HEEP is undefined (None)
+    for an emotion that no clip was made for. Intraclass correlations need raters who all heard the same clips, else
+    they are None. Second times are correlated with the first of the same rater, all emotions together.
 
     Args:
         draws: resamples of the intervals.
+        flagged: whether what flagged raters said counts; how many they are is always told.
+        distances: Fréchet distance by emotion, for S_GEN, see `distances_of`.
 
     Raises:
-        VocalgenError: nobody has rated a clip.
+        VocalgenError: nobody who counts has rated a clip; a distance that cannot be.
     """
-    kept = [answer for answer in answers if not answer.withdrawn]
-    counted = [answer for answer in kept if answer.kind == "rating"]
+    chosen = kept(answers, flagged)
+    counted = [answer for answer in chosen if answer.kind == "rating"]
     if not counted:
-        raise VocalgenError(f"{study.folder}: nobody has rated a clip yet; there is nothing to report")
+        others = "" if flagged else " but flagged raters"
+        raise VocalgenError(f"{study.folder}: nobody{others} has rated a clip yet; there is nothing to report")
     emotions = study.settings.emotions
     values, raters, heard = rating_array(counted, emotions)
-    made_for = {clip.key: clip.emotion for clip in study.clips}
-    meant = np.array([[made_for[clip] == name for name in emotions] for clip in heard], dtype=np.float64)
-    items = values.reshape(len(raters), -1)
+    meant = np.array([[study.by_key[clip].emotion == name for name in emotions] for clip in heard], dtype=np.float64)
     mean = np.nanmean(values, axis=0)
+    scores = {reading: _heep(meant, values, emotions, reading, draws) for reading in get_args(Reading)}
     return {
         "raters": len(raters),
+        "flagged_raters": {"raters": len({a.rater for a in kept(answers) if a.flagged}), "counted": flagged},
+        "withdrawn_raters": len({a.rater for a in answers if a.withdrawn}),
         "clips": len(heard),
         "ratings": int(np.isfinite(values).sum()),
-        "heep": {reading: _heep(meant, values, emotions, reading, draws) for reading in get_args(Reading)},
-        "krippendorff_alpha": _number(krippendorff_alpha(items)) if len(raters) > 1 else None,
-        "icc": _icc(items),
-        "with_themselves": _repeats(kept, emotions),
-        "hasty": _hasty(study, counted),
+        "heep": scores,
+        "s_gen": None if distances is None else _s_gen(distances, scores["column"]["emotions"], meant.sum(axis=0) > 0),
+        **reliability(values, emotions),
+        "with_themselves": with_themselves(chosen, emotions),
+        "instructed": {
+            "pages": sum(a.kind == "instructed" for a in chosen),
+            "missed": _by_rater([a for a in chosen if a.missed]),
+        },
+        "hasty": _by_rater([a for a in counted if a.hasty]),
         "heard": {
             name: dict(zip(emotions, mean[meant[:, column] > 0].mean(axis=0).tolist(), strict=True))
             for column, name in enumerate(emotions)
@@ -60,7 +75,80 @@ def study_report(study: Study, answers: Sequence[Answer], draws: int = 1000) -> 
     }
 
 
-def _heep(meant: Array, values: Array, emotions: Sequence[str], reading: Reading, draws: int) -> dict[str, Any]:
+def reliability(values: Array, emotions: Sequence[str]) -> Json:
+    """Krippendorff's alpha of ratings (R, N, E), together and by emotion, and intraclass correlations; None where they
+    are undefined."""
+    items = values.reshape(len(values), -1)
+    complete = len(items) > 1 and items.shape[1] > 1 and np.isfinite(items).all()
+    return {
+        "krippendorff_alpha": _number(krippendorff_alpha(items)),
+        "alpha_by_emotion": {
+            name: _number(krippendorff_alpha(values[:, :, column])) for column, name in enumerate(emotions)
+        },
+        "icc": {name: _number(value) for name, value in icc(items)._asdict().items()} if complete else None,
+    }
+
+
+def with_themselves(answers: Sequence[Answer], emotions: Sequence[str]) -> Json | None:
+    """Correlation of second with first times, of all raters together and of each; None without any."""
+    first = {(a.rater, a.clip): a.values for a in answers if a.kind == "rating"}
+    seconds = [a for a in answers if a.kind == "repeat" and (a.rater, a.clip) in first]
+    if not seconds:
+        return None
+
+    def correlation(rater: int | None) -> float | None:
+        own = [a for a in seconds if rater in (None, a.rater)]
+        before = [first[a.rater, a.clip][name] for a in own for name in emotions]
+        after = [a.values[name] for a in own for name in emotions]
+        return _number(pearson(before, after)) if len(before) > 1 else None
+
+    raters = {rater_name(rater): correlation(rater) for rater in sorted({a.rater for a in seconds})}
+    return {"pages": len(seconds), "pearson": correlation(None), "raters": raters}
+
+
+def distances_of(evaluation: Any, system: str | None = None) -> dict[str, float]:
+    """Fréchet distances by emotion in a report.json of `vocalgen evaluate`.
+
+    Args:
+        evaluation: the file's content.
+        system: None: the only one.
+
+    Raises:
+        VocalgenError: it is no such report; several systems and none named; the system is not in it.
+    """
+    try:
+        rows = next(section["rows"] for section in evaluation["sections"].values() if section["kind"] == "distance")
+        systems = [name for name in evaluation["systems"] if name in rows]
+    except (TypeError, KeyError, AttributeError, StopIteration) as error:
+        raise VocalgenError("this is no report.json of `vocalgen evaluate` with distances") from error
+    if system is None and len(systems) != 1:
+        raise VocalgenError(f"the evaluation has {len(systems)} systems, {', '.join(systems)}; name one by --system")
+    name = systems[0] if system is None else system
+    if name not in systems:
+        raise VocalgenError(f"the evaluation has no system {name!r}, only {', '.join(systems)}")
+    try:
+        found = {emotion: entry["frechet"] for emotion, entry in rows[name]["emotions"].items()}
+        return {emotion: float(value[0] if isinstance(value, list) else value) for emotion, value in found.items()}
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError) as error:
+        raise VocalgenError(f"the evaluation of {name} has no Fréchet distances by emotion") from error
+
+
+def _s_gen(distances: Mapping[str, float], heard: Mapping[str, Any], made: NDArray[np.bool_]) -> Json:
+    """Over the emotions that have a distance, or clips in the study; one that lacks either counts 0."""
+    values = {
+        name: np.nan if interval[0] is None else interval[0]
+        for (name, interval), given in zip(heard.items(), made, strict=True)
+        if given
+    }
+    names = (*values, *(name for name in distances if name not in values))
+    try:
+        found = s_gen(distances, values, names)
+    except ValueError as error:
+        raise VocalgenError(f"S_GEN: {error}") from error
+    return {"overall": found.total, "emotions": found.emotions, "notes": found.notes}
+
+
+def _heep(meant: Array, values: Array, emotions: Sequence[str], reading: Reading, draws: int) -> Json:
     found = heep_intervals(meant, values, reading, draws)
     return {
         "overall": [_number(value) for value in found.overall],
@@ -71,27 +159,9 @@ def _heep(meant: Array, values: Array, emotions: Sequence[str], reading: Reading
     }
 
 
-def _icc(items: Array) -> dict[str, float | None] | None:
-    if len(items) < 2 or not np.isfinite(items).all():
-        return None
-    return {name: _number(value) for name, value in icc(items)._asdict().items()}
-
-
-def _repeats(answers: Sequence[Answer], emotions: Sequence[str]) -> dict[str, Any] | None:
-    """Correlation of second with first times; None without any."""
-    first = {(a.rater, a.clip): a.values for a in answers if a.kind == "rating"}
-    pairs = [(first[a.rater, a.clip], a.values) for a in answers if a.kind == "repeat" and (a.rater, a.clip) in first]
-    if not pairs:
-        return None
-    before, after = ([values[name] for pair in pairs for name in emotions for values in (pair[k],)] for k in (0, 1))
-    return {"pages": len(pairs), "pearson": _number(pearson(before, after))}
-
-
-def _hasty(study: Study, answers: Sequence[Answer]) -> dict[str, Any]:
-    lasts = {clip.key: clip.seconds for clip in study.clips}
-    hasty = [answer for answer in answers if answer.seconds < lasts[answer.clip]]
-    by_rater = {rater_name(a.rater): sum(b.rater == a.rater for b in hasty) for a in hasty}
-    return {"pages": len(hasty), "raters": by_rater}
+def _by_rater(answers: Sequence[Answer]) -> Json:
+    names = [rater_name(answer.rater) for answer in answers]
+    return {"pages": len(names), "raters": {name: names.count(name) for name in sorted(set(names))}}
 
 
 def _number(value: float) -> float | None:

@@ -6,36 +6,47 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vocalgen.errors import VocalgenError
+from vocalgen.rating import flags
+from vocalgen.rating.answers import Answer, Rater, read_answers, read_raters
+from vocalgen.rating.database import Database
+from vocalgen.rating.order import emotion_order, plan
 from vocalgen.rating.study import RATINGS, Study
 
+VERSION = 2
 SCHEMA = """
+CREATE TABLE IF NOT EXISTS study (
+    fingerprint TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS rater (
     id INTEGER PRIMARY KEY,
     token_sha256 TEXT NOT NULL UNIQUE,
     emotions TEXT NOT NULL,
     code TEXT NOT NULL,
-    consented TEXT,
-    withdrawn TEXT
+    language TEXT,
+    consented REAL,
+    withdrawn REAL
 );
 CREATE TABLE IF NOT EXISTS page (
     rater INTEGER NOT NULL REFERENCES rater (id),
     place INTEGER NOT NULL,
     clip TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('practice', 'rating', 'repeat')),
+    kind TEXT NOT NULL CHECK (kind IN ('practice', 'rating', 'repeat', 'instructed')),
+    asked TEXT,
     plays INTEGER,
     seconds REAL,
-    saved TEXT,
+    saved REAL,
+    hasty INTEGER,
+    missed INTEGER,
     PRIMARY KEY (rater, place)
-);
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rating (
     rater INTEGER NOT NULL,
     place INTEGER NOT NULL,
@@ -43,7 +54,28 @@ CREATE TABLE IF NOT EXISTS rating (
     value INTEGER NOT NULL,
     PRIMARY KEY (rater, place, emotion),
     FOREIGN KEY (rater, place) REFERENCES page (rater, place)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS flag (
+    id INTEGER PRIMARY KEY,
+    rater INTEGER NOT NULL REFERENCES rater (id),
+    reason TEXT NOT NULL,
+    source TEXT NOT NULL CHECK (source IN ('rule', 'experimenter')),
+    raised REAL NOT NULL,
+    lifted REAL
 );
+CREATE INDEX IF NOT EXISTS flag_of_rater ON flag (rater);
+"""
+
+AWAY = 24 * 3600.0
+"""Seconds after which a rater who does nothing is no longer counted on for the clips that are left to hear."""
+
+HEARD = """
+SELECT clip, count(*) FROM page JOIN rater ON rater.id = page.rater
+WHERE kind = 'rating' AND withdrawn IS NULL
+  AND NOT EXISTS (SELECT 1 FROM flag WHERE flag.rater = rater.id AND lifted IS NULL)
+  AND (saved IS NOT NULL
+       OR coalesce((SELECT max(saved) FROM page AS own WHERE own.rater = rater.id), consented) > ?)
+GROUP BY clip
 """
 
 
@@ -59,7 +91,8 @@ class Page:
         place: number of the page, from 0.
         pages: of the whole study for this rater.
         clip: key of the copy.
-        kind: "practice", "rating" or "repeat"; the page looks alike for the last two.
+        kind: "practice", "rating", "repeat" or "instructed".
+        asked: emotion that an instructed page asks for.
         emotions: in this rater's order.
     """
 
@@ -67,117 +100,99 @@ class Page:
     pages: int
     clip: str
     kind: str
+    asked: str | None
     emotions: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A page as it was saved.
+class Standing:
+    """Where a rater stands.
 
     Args:
-        rater: number.
-        place, clip, kind: of the page.
-        values: by emotion, on the study's scale.
-        plays: how often the clip was heard.
-        seconds: from the page's appearance to its answer.
-        withdrawn: whether the rater withdrew later.
+        stage: "consent", "pages", "done" or "withdrawn".
+        language: that was chosen with the consent.
+        page: what comes next at the stage "pages".
+        code: of completion, at the stage "done".
     """
 
-    rater: int
-    place: int
-    clip: str
-    kind: str
-    values: Mapping[str, int]
-    plays: int
-    seconds: float
-    withdrawn: bool
+    stage: str
+    language: str | None = None
+    page: Page | None = None
+    code: str | None = None
 
 
 class Store:
-    """The answers of a study. One object a process; every call is a transaction of its own.
+    """The answers of a study; every call is a transaction of its own.
 
     Args:
         study: whose folder holds the database, which is made if it is not there.
+        clock: seconds since 1970.
 
     Raises:
-        VocalgenError: the database cannot be opened or belongs to something else.
+        VocalgenError: the database cannot be opened or belongs to something else; emotions, scale or clips of the study
+            were changed after somebody had begun.
     """
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
+    def __init__(self, study: Study, clock: Callable[[], float] = time.time) -> None:
+        self.study, self.clock = study, clock
         self.path: Path = study.folder / RATINGS
-        try:
-            with self._open() as database:
-                database.executescript(SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise VocalgenError(f"cannot open {self.path} ({error}); restore it") from error
+        self.database = Database(self.path, SCHEMA, VERSION)
+        with self.database.read() as database:
+            begun = database.execute("SELECT fingerprint FROM study").fetchone()
+        if begun is not None and begun[0] != study.fingerprint:
+            raise VocalgenError(
+                f"{study.folder}: emotions, scale or clips were changed after the first rater had begun; undo that"
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
 
     def invite(self, count: int) -> list[str]:
         """Tokens of new raters; they are kept as hashes only, so write their links down now."""
         tokens = [secrets.token_urlsafe(16) for _ in range(count)]
-        with self._transaction() as database:
+
+        def work(database: sqlite3.Connection) -> None:
             for token in tokens:
                 (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM rater").fetchone()
-                order = self._random(number, 0).permutation(len(self.study.settings.emotions))
-                emotions = [self.study.settings.emotions[index] for index in order]
                 database.execute(
                     "INSERT INTO rater (id, token_sha256, emotions, code) VALUES (?, ?, ?, ?)",
-                    (number, _hash(token), json.dumps(emotions), secrets.token_hex(4)),
+                    (number, _hash(token), json.dumps(emotion_order(self.study, number)), secrets.token_hex(4)),
                 )
+
+        self.database.write(work)
         return tokens
 
-    def consent(self, token: str) -> None:
-        """The rater agrees; only now clips are assigned: those that have the fewest ratings and raters under way."""
-        with self._transaction() as database:
-            number = self._rater(database, token)["id"]
-            if database.execute("SELECT 1 FROM page WHERE rater = ?", (number,)).fetchone():
-                return
-            for place, (clip, kind) in enumerate(self._assign(database, number)):
-                database.execute(
-                    "INSERT INTO page (rater, place, clip, kind) VALUES (?, ?, ?, ?)", (number, place, clip, kind)
-                )
-            database.execute("UPDATE rater SET consented = datetime('now') WHERE id = ?", (number,))
+    def consent(self, token: str, language: str | None = None) -> Standing:
+        """The rater agrees; only now pages are assigned, see `order.plan`. Agreeing again changes nothing.
 
-    def stage(self, token: str) -> str:
-        """Where a rater stands: "consent", "pages", "done" or "withdrawn".
+        Args:
+            language: of the page from now on; None: the study's first.
+
+        Raises:
+            UnknownRater: unknown token.
+            VocalgenError: the study has no such language.
+        """
+        languages = self.study.settings.languages
+        if language is not None and language not in languages:
+            raise VocalgenError(f"the study has no texts in {language!r}, only in {', '.join(languages)}")
+
+        def work(database: sqlite3.Connection) -> Standing:
+            rater = self._rater(database, token)
+            if rater["consented"] is None and rater["withdrawn"] is None:
+                self._begin(database, rater["id"], language or languages[0])
+            return self._standing(database, self._rater(database, token))
+
+        return self.database.write(work)
+
+    def standing(self, token: str) -> Standing:
+        """Where a rater stands.
 
         Raises:
             UnknownRater: unknown token.
         """
-        with self._transaction() as database:
-            rater = self._rater(database, token)
-            left = database.execute("SELECT 1 FROM page WHERE rater = ? AND saved IS NULL", (rater["id"],)).fetchone()
-        if rater["withdrawn"] is not None:
-            return "withdrawn"
-        if rater["consented"] is None:
-            return "consent"
-        return "done" if left is None else "pages"
-
-    def clip(self, token: str, place: int) -> str:
-        """Key of the clip of a page.
-
-        Raises:
-            VocalgenError: unknown token or page; the rater has not consented, or has withdrawn.
-        """
-        with self._transaction() as database:
-            rater = self._rater(database, token)
-            _require_consent(rater)
-            row = database.execute(
-                "SELECT clip FROM page WHERE rater = ? AND place = ?", (rater["id"], place)
-            ).fetchone()
-        if row is None:
-            raise VocalgenError(f"there is no page {place}")
-        return str(row["clip"])
-
-    def raters(self) -> dict[str, int]:
-        """How many were invited, consented, finished and withdrew."""
-        with self._transaction() as database:
-            (counts,) = database.execute(
-                "SELECT count(*) AS invited, count(consented) AS consented, count(withdrawn) AS withdrawn, "
-                "sum(consented IS NOT NULL AND withdrawn IS NULL AND NOT EXISTS "
-                "(SELECT 1 FROM page WHERE page.rater = rater.id AND saved IS NULL)) AS finished FROM rater"
-            ).fetchall()
-        return {key: int(counts[key] or 0) for key in ("invited", "consented", "finished", "withdrawn")}
+        with self.database.read() as database:
+            return self._standing(database, self._rater(database, token))
 
     def next_page(self, token: str) -> Page | None:
         """The first page that is not saved; None when all are.
@@ -186,43 +201,37 @@ class Store:
             UnknownRater: unknown token.
             VocalgenError: the rater has not consented, or has withdrawn.
         """
-        with self._transaction() as database:
+        with self.database.read() as database:
             rater = self._rater(database, token)
             _require_consent(rater)
-            pages = database.execute("SELECT * FROM page WHERE rater = ? ORDER BY place", (rater["id"],)).fetchall()
-        left = next((page for page in pages if page["saved"] is None), None)
-        if left is None:
-            return None
-        return Page(left["place"], len(pages), left["clip"], left["kind"], tuple(json.loads(rater["emotions"])))
+            return self._standing(database, rater).page
 
-    def save(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> None:
+    def clip(self, token: str, place: int) -> str:
+        """Key of the clip of a page.
+
+        Raises:
+            VocalgenError: unknown token or page; the rater has not consented, or has withdrawn.
+        """
+        with self.database.read() as database:
+            rater = self._rater(database, token)
+            _require_consent(rater)
+            return str(self._page(database, rater["id"], place)["clip"])
+
+    def save(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Standing:
         """Save a page, whole or not at all; when this returns, it is on disk. Saving the same again changes nothing.
 
         Raises:
             VocalgenError: unknown token or page, a page out of turn, emotions missing or unknown, values off the
                 scale, a clip that was never heard; a page that was saved with other values.
         """
+        return self.saving(token, place, values, plays, seconds).result()
+
+    def saving(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Future[Standing]:
+        """As `save`, without waiting; what is wrong with the values themselves is raised at once."""
         self._require_values(values, plays, seconds)
-        with self._transaction() as database:
-            rater = self._rater(database, token)
-            _require_consent(rater)
-            pages = database.execute("SELECT * FROM page WHERE rater = ? ORDER BY place", (rater["id"],)).fetchall()
-            if not 0 <= place < len(pages):
-                raise VocalgenError(f"there is no page {place}; there are {len(pages)}")
-            if pages[place]["saved"] is not None:
-                if self._values(database, rater["id"], place) != dict(values):
-                    raise VocalgenError(f"page {place} was saved before, with other values; go on with the next")
-                return
-            if any(page["saved"] is None for page in pages[:place]):
-                raise VocalgenError(f"page {place} comes after one that is not answered yet; go back")
-            database.execute(
-                "UPDATE page SET plays = ?, seconds = ?, saved = datetime('now') WHERE rater = ? AND place = ?",
-                (plays, float(seconds), rater["id"], place),
-            )
-            database.executemany(
-                "INSERT INTO rating (rater, place, emotion, value) VALUES (?, ?, ?, ?)",
-                [(rater["id"], place, emotion, value) for emotion, value in values.items()],
-            )
+        return self.database.submit(
+            lambda database: self._save(database, token, place, dict(values), plays, float(seconds))
+        )
 
     def code(self, token: str) -> str:
         """The completion code.
@@ -230,115 +239,138 @@ class Store:
         Raises:
             VocalgenError: unknown token; pages are left.
         """
-        if self.next_page(token) is not None:
+        standing = self.standing(token)
+        if standing.code is None:
             raise VocalgenError("there are pages left; the code comes after the last")
-        with self._transaction() as database:
-            return str(self._rater(database, token)["code"])
+        return standing.code
 
-    def withdraw(self, token: str) -> None:
-        """Mark everything a rater has said as withdrawn; exports leave it out, and others hear the clips instead."""
-        with self._transaction() as database:
+    def withdraw(self, token: str) -> Standing:
+        """Everything a rater has said is marked as withdrawn, or removed, as the study says; others hear the clips.
+
+        Raises:
+            UnknownRater: unknown token.
+        """
+
+        def work(database: sqlite3.Connection) -> Standing:
             number = self._rater(database, token)["id"]
-            database.execute(
-                "UPDATE rater SET withdrawn = coalesce(withdrawn, datetime('now')) WHERE id = ?", (number,)
-            )
+            database.execute("UPDATE rater SET withdrawn = coalesce(withdrawn, ?) WHERE id = ?", (self.clock(), number))
+            if self.study.settings.withdrawal == "removed":
+                for table in ("rating", "page"):
+                    database.execute(f"DELETE FROM {table} WHERE rater = ?", (number,))
+            return self._standing(database, self._rater(database, token))
+
+        return self.database.write(work)
+
+    def flag(self, number: int, reason: str) -> None:
+        """An experimenter says that a rater should perhaps not count; nothing is deleted.
+
+        Raises:
+            VocalgenError: no such rater, or no reason.
+        """
+        self.database.write(lambda database: flags.raise_flag(database, number, reason, "experimenter", self.clock()))
+
+    def lift(self, number: int, reason: str) -> None:
+        """Take a flag back; it is kept, with the time, and a rule does not raise it again.
+
+        Raises:
+            VocalgenError: the rater has no such flag.
+        """
+        self.database.write(lambda database: flags.lift_flag(database, number, reason, self.clock()))
 
     def answers(self) -> list[Answer]:
-        """All saved pages, by rater and place, withdrawn ones marked."""
-        with self._transaction() as database:
-            pages = database.execute(
-                "SELECT page.*, rater.withdrawn FROM page JOIN rater ON rater.id = page.rater "
-                "WHERE saved IS NOT NULL ORDER BY rater, place"
-            ).fetchall()
-            ratings: dict[tuple[int, int], dict[str, int]] = {}
-            for row in database.execute("SELECT * FROM rating"):
-                ratings.setdefault((row["rater"], row["place"]), {})[row["emotion"]] = row["value"]
-        return [
-            Answer(
-                page["rater"],
-                page["place"],
-                page["clip"],
-                page["kind"],
-                ratings[page["rater"], page["place"]],
-                page["plays"],
-                page["seconds"],
-                page["withdrawn"] is not None,
-            )
-            for page in pages
-        ]
+        """All saved pages, by rater and place; those of raters who withdrew or are flagged are marked."""
+        with self.database.snapshot() as database:
+            return read_answers(database)
 
-    def _assign(self, database: sqlite3.Connection, number: int) -> list[tuple[str, str]]:
-        """(clip, kind) in order: practice, the least heard clips shuffled, some of them once more."""
-        settings = self.study.settings
-        rng = self._random(number, 1)
-        heard = dict(
-            database.execute(
-                "SELECT clip, count(*) FROM page JOIN rater ON rater.id = page.rater "
-                "WHERE kind = 'rating' AND withdrawn IS NULL GROUP BY clip"
-            ).fetchall()
+    def raters(self) -> list[Rater]:
+        """All who were invited, in order."""
+        with self.database.snapshot() as database:
+            return read_raters(database)
+
+    def _begin(self, database: sqlite3.Connection, number: int, language: str) -> None:
+        now = self.clock()
+        if database.execute("SELECT 1 FROM study").fetchone() is None:
+            database.execute("INSERT INTO study (fingerprint) VALUES (?)", (self.study.fingerprint,))
+        heard = {row[0]: int(row[1]) for row in database.execute(HEARD, (now - AWAY,))}
+        database.executemany(
+            "INSERT INTO page (rater, place, clip, kind, asked) VALUES (?, ?, ?, ?, ?)",
+            [(number, place, *page) for place, page in enumerate(plan(self.study, number, heard))],
         )
-        rated = [clip.key for clip in self.study.rated]
-        chance = rng.random(len(rated))
-        fewest = sorted(range(len(rated)), key=lambda index: (heard.get(rated[index], 0), chance[index]))
-        chosen = [rated[index] for index in fewest[: settings.clips_per_rater]]
-        order = [chosen[index] for index in rng.permutation(len(chosen))]
-        again = [order[index] for index in rng.permutation(len(order))[: settings.repeats]]
-        practice = [clip.key for clip in self.study.practice]
-        return [
-            *((clip, "practice") for clip in practice),
-            *((clip, "rating") for clip in order),
-            *((clip, "repeat") for clip in again),
-        ]
+        database.execute("UPDATE rater SET consented = ?, language = ? WHERE id = ?", (now, language, number))
 
-    def _random(self, rater: int, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.study.settings.seed, rater, purpose])
+    def _standing(self, database: sqlite3.Connection, rater: Any) -> Standing:
+        if rater["withdrawn"] is not None:
+            return Standing("withdrawn", rater["language"])
+        if rater["consented"] is None:
+            return Standing("consent")
+        page = database.execute(
+            "SELECT * FROM page WHERE rater = ? AND saved IS NULL ORDER BY place LIMIT 1", (rater["id"],)
+        ).fetchone()
+        if page is None:
+            return Standing("done", rater["language"], code=rater["code"])
+        (pages,) = database.execute("SELECT max(place) + 1 FROM page WHERE rater = ?", (rater["id"],)).fetchone()
+        emotions = tuple(json.loads(rater["emotions"]))
+        following = Page(page["place"], pages, page["clip"], page["kind"], page["asked"], emotions)
+        return Standing("pages", rater["language"], following)
+
+    def _save(
+        self, database: sqlite3.Connection, token: str, place: int, values: dict[str, int], plays: int, seconds: float
+    ) -> Standing:
+        rater = self._rater(database, token)
+        _require_consent(rater)
+        number = rater["id"]
+        page = self._page(database, number, place)
+        if page["saved"] is not None:
+            found = database.execute("SELECT emotion, value FROM rating WHERE rater = ? AND place = ?", (number, place))
+            if {row["emotion"]: row["value"] for row in found} != values:
+                raise VocalgenError(f"page {place} was saved before, with other values; go on with the next")
+            return self._standing(database, rater)
+        due = database.execute("SELECT min(place) FROM page WHERE rater = ? AND saved IS NULL", (number,)).fetchone()[0]
+        if place != due:
+            raise VocalgenError(f"page {place} comes after one that is not answered yet; go back")
+        now = self.clock()
+        (before,) = database.execute("SELECT max(saved) FROM page WHERE rater = ?", (number,)).fetchone()
+        passed = min(seconds, now - (before if before is not None else rater["consented"]))  # whatever the browser says
+        hasty = flags.is_hasty(self.study, page["clip"], passed)
+        missed = page["asked"] is not None and flags.is_missed(self.study.settings, page["asked"], values)
+        database.execute(
+            "UPDATE page SET plays = ?, seconds = ?, saved = ?, hasty = ?, missed = ? WHERE rater = ? AND place = ?",
+            (plays, seconds, now, hasty, missed, number, place),
+        )
+        database.executemany(
+            "INSERT INTO rating (rater, place, emotion, value) VALUES (?, ?, ?, ?)",
+            [(number, place, emotion, value) for emotion, value in values.items()],
+        )
+        if hasty or missed:
+            flags.apply_rules(database, self.study.settings, number, now)
+        return self._standing(database, rater)
 
     def _require_values(self, values: Mapping[str, int], plays: int, seconds: float) -> None:
         settings = self.study.settings
         if set(values) != set(settings.emotions):
-            wrong = sorted(set(values) ^ set(settings.emotions))
+            wrong: Sequence[str] = sorted(set(values) ^ set(settings.emotions))
             raise VocalgenError(f"every emotion is to be rated, and no other: {wrong[0]!r}")
         for emotion, value in values.items():
             if type(value) is not int or not settings.low <= value <= settings.high:
                 raise VocalgenError(f"{emotion}: {value!r} is no whole number from {settings.low} to {settings.high}")
-        if type(plays) is not int or plays < 1:
+        if type(plays) is not int or not 1 <= plays < 10**6:
             raise VocalgenError("the clip must be heard to its end before it is rated")
         if not 0 <= seconds < 1e6:
             raise VocalgenError(f"{seconds} seconds cannot have passed")
 
-    def _values(self, database: sqlite3.Connection, rater: int, place: int) -> dict[str, int]:
-        rows = database.execute("SELECT emotion, value FROM rating WHERE rater = ? AND place = ?", (rater, place))
-        return {row["emotion"]: row["value"] for row in rows}
+    def _page(self, database: sqlite3.Connection, number: int, place: int) -> Any:
+        row = None
+        if 0 <= place < 2**31:
+            row = database.execute("SELECT * FROM page WHERE rater = ? AND place = ?", (number, place)).fetchone()
+        if row is None:
+            raise VocalgenError(f"there is no page {place}")
+        return row
 
     def _rater(self, database: sqlite3.Connection, token: str) -> Any:
         row = database.execute("SELECT * FROM rater WHERE token_sha256 = ?", (_hash(token),)).fetchone()
         if row is None:
             raise UnknownRater("this link is not known here; check that it is complete")
         return row
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything inside or nothing; other writers wait."""
-        with self._open() as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self.path, timeout=30, isolation_level=None)
-        try:
-            database.row_factory = sqlite3.Row
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            database.execute("PRAGMA foreign_keys = ON")
-            yield database
-        finally:
-            database.close()
 
 
 def _require_consent(rater: Any) -> None:
@@ -349,4 +381,4 @@ def _require_consent(rater: Any) -> None:
 
 
 def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()

@@ -1,20 +1,80 @@
 "use strict";
 // The key stands behind the # of the link: browsers do not send that part to anybody.
-const main = document.getElementById("main");
-const text = (name, value) => { const made = document.createElement(name); made.textContent = value; return made; };
-const row = (kind, ...cells) => { const made = document.createElement("tr"); made.append(...cells.map(cell => text(kind, cell))); return made; };
+const main = document.getElementById("main"), trouble = document.getElementById("trouble");
 
-async function draw() {
-  const answer = await fetch("/api", {headers: {Authorization: `Bearer ${location.hash.slice(1)}`}});
-  const found = await answer.json();
-  if (!answer.ok) { main.replaceChildren(text("p", found.error)); return; }
-  const raters = found.raters, table = document.createElement("table");
-  table.append(row("th", "emotion", "clip", "ratings", "wanted"),
-    ...found.clips.map(clip => row("td", clip.emotion, clip.clip, clip.ratings, clip.wanted)));
-  const median = found.median_seconds === null ? "" : `, ${found.median_seconds.toFixed(1)} s a clip (median)`;
-  main.replaceChildren(
-    text("p", `${raters.invited} invited, ${raters.consented} began, ${raters.finished} finished, ${raters.withdrawn} withdrew; ${found.pages} pages${median}`),
-    table);
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value);
+  }
+  made.append(...children.map(child => child instanceof Node ? child : String(child)));
+  return made;
 }
-draw();
-setInterval(draw, 10000);
+const number = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits);
+
+function table(caption, heads, rows) {
+  const head = element("thead", {}, element("tr", {}, ...heads.map(text => element("th", {scope: "col"}, text))));
+  const body = element("tbody", {}, ...rows.map(cells => element("tr", {}, ...cells.map(cell => element("td", {}, cell)))));
+  return element("div", {class: "scroll"}, element("table", {}, element("caption", {}, caption), head, body));
+}
+
+async function ask(path, body) {
+  try {
+    const headers = {Authorization: `Bearer ${location.hash.slice(1)}`, "Content-Type": "application/json"};
+    const answer = await fetch(path, body === undefined ? {headers} : {method: "POST", headers, body: JSON.stringify(body)});
+    const found = await answer.json();
+    trouble.hidden = answer.ok;
+    trouble.textContent = answer.ok ? "" : found.error;
+    return answer.ok ? found : null;
+  } catch {
+    trouble.hidden = false;
+    trouble.textContent = "The server cannot be reached; trying again…";
+    return null;
+  }
+}
+
+async function raise(rater) {
+  const reason = prompt(`Why should ${rater.name} perhaps not count? Nothing is deleted.`);
+  if (reason) draw(await ask("/experiment/flag", {rater: rater.number, reason}));
+}
+
+function flags(rater) {
+  const cell = element("span");
+  for (const flag of rater.flags) {
+    const text = element("span", {class: flag.up ? "up" : "lifted", title: `by ${flag.source}`}, flag.reason);
+    cell.append(text, " ");
+    if (flag.up) cell.append(element("button", {type: "button", class: "quiet", "aria-label": `Take back: ${rater.name}, ${flag.reason}`,
+      onclick: async () => draw(await ask("/experiment/lift", {rater: rater.number, reason: flag.reason}))}, "take back"), " ");
+  }
+  cell.append(element("button", {type: "button", class: "quiet", "aria-label": `Flag ${rater.name}`, onclick: () => raise(rater)}, "flag…"));
+  return cell;
+}
+
+function draw(found) {
+  if (found === null) return;
+  const counts = found.counts, reliability = found.reliability ?? {krippendorff_alpha: null, alpha_by_emotion: {}, icc: null};
+  const facts = [
+    ["invited", counts.invited], ["began", counts.consented], ["finished", counts.finished], ["withdrew", counts.withdrawn],
+    ["flagged", counts.flagged], ["ratings of clips", found.ratings], ["seconds a page (median)", number(found.median_seconds, 1)],
+    ["Krippendorff's alpha", number(reliability.krippendorff_alpha)],
+    ["ICC (2, k)", number(reliability.icc?.icc2k)],
+    ["r with themselves", number(found.with_themselves)],
+  ];
+  const focus = document.activeElement?.getAttribute("aria-label");
+  main.replaceChildren(
+    element("ul", {class: "facts"}, ...facts.map(([name, value]) => element("li", {}, element("b", {}, value), element("span", {}, name)))),
+    table("Raters", ["rater", "language", "pages", "seconds a page", "too fast", "missed instructions", "r with themselves", "flags"],
+      found.raters.map(rater => [rater.withdrawn ? `${rater.name} (withdrew)` : rater.name, rater.language ?? "–", `${rater.saved} of ${rater.pages}`,
+        number(rater.median_seconds, 1), rater.hasty, rater.missed, number(rater.with_themselves), flags(rater)])),
+    table("Emotions that clips were made for (raters who withdrew or are flagged do not count)", ["emotion", "clips", "ratings", "wanted", "complete clips"],
+      found.emotions.map(entry => [entry.emotion, entry.clips, entry.ratings, entry.wanted, `${entry.complete} of ${entry.clips}`])),
+    table("Agreement on the emotions that are rated", ["emotion", "Krippendorff's alpha"],
+      Object.entries(reliability.alpha_by_emotion).map(([name, value]) => [name, number(value)])),
+    table("Clips", ["emotion", "clip", "ratings", "wanted"], found.clips.map(clip => [clip.emotion, clip.clip, clip.ratings, clip.wanted])));
+  if (focus) main.querySelector(`[aria-label="${CSS.escape(focus)}"]`)?.focus();
+}
+
+const look = async () => draw(await ask("/experiment/numbers"));
+look();
+setInterval(look, 10000);

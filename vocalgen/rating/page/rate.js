@@ -1,8 +1,11 @@
 "use strict";
 // One clip a page. What is entered is kept in this browser until the server has said that it is stored.
+// Every word comes from the study's texts; all of it is set as text, never as markup.
 const token = location.pathname.split("/")[2];
 const main = document.getElementById("main");
+const at = id => document.getElementById(id);
 const api = (path = "") => `/api/${encodeURIComponent(token)}${path}`;
+let texts = null, language = null;
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -14,12 +17,14 @@ function element(name, attributes = {}, ...children) {
   made.append(...children);
   return made;
 }
+const button = (text, onclick, attributes = {}) => element("button", {type: "button", onclick, ...attributes}, text);
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => String(values[name] ?? whole));
 
 function trouble(text) {
-  const place = document.getElementById("trouble");
-  place.textContent = text;
-  place.hidden = !text;
+  at("trouble").textContent = text;
+  at("trouble").hidden = !text;
 }
+const say = text => { at("status").textContent = text; };
 
 // Ask until there is an answer: a lost connection or a full disk is told and tried again, nothing is lost meanwhile.
 async function ask(path, body) {
@@ -31,10 +36,13 @@ async function ask(path, body) {
       const answer = await fetch(api(path), options);
       const value = await answer.json();
       if (answer.ok) { trouble(""); return value; }
-      if (answer.status < 500 && answer.status !== 429) { trouble(value.error); return null; }
-      trouble(`${value.error}. Your answer is kept; trying again…`);
+      if (answer.status < 500 && answer.status !== 429) {
+        trouble(texts === null ? value.error : texts.not_accepted);
+        return null;
+      }
+      trouble(texts === null ? value.error : texts.not_stored);
     } catch {
-      trouble("The study cannot be reached. Your answer is kept on this device; trying again…");
+      trouble(texts === null ? "…" : texts.not_reached);
     }
     await new Promise(done => setTimeout(done, wait));
   }
@@ -46,104 +54,180 @@ function show(...children) {
   window.scrollTo(0, 0);
 }
 
-function draw(state) {
-  if (state === null) { if (main.childElementCount < 2) show(element("p", {}, "This page cannot be shown.")); return; }
-  document.title = state.title;
-  document.getElementById("title").textContent = state.title;
-  document.getElementById("withdraw").hidden = !["pages", "done"].includes(state.stage);
-  const page = state.page;
-  document.getElementById("progress").hidden = !page;
-  if (state.stage === "consent") consent(state);
-  else if (state.stage === "withdrawn") show(element("h2", {}, "You have withdrawn"), element("p", {}, "Your answers will not be used. Thank you."));
-  else if (state.stage === "done") done(state);
-  else {
-    document.getElementById("bar").value = page.place / page.pages;
-    document.getElementById("count").textContent = `${page.place + 1} of ${page.pages}`;
-    if (page.place === 0 && sessionStorage.getItem(`volume-${token}`) === null) volume(state);
-    else rate(state);
+// The language of the consent; before that, what was picked, or what the browser asks for, or the study's first.
+function wanted(state) {
+  const codes = Object.keys(state.languages);
+  if (state.language !== null) return state.language;
+  if (language !== null) return language;
+  for (const asked of navigator.languages ?? []) {
+    const [long, short] = [asked.toLowerCase(), asked.toLowerCase().split("-")[0]];
+    const found = codes.find(code => code.toLowerCase() === long) ?? codes.find(code => code.toLowerCase().split("-")[0] === short);
+    if (found !== undefined) return found;
   }
+  return codes[0];
+}
+
+async function speak(state) {
+  const code = wanted(state);
+  if (code === language && texts !== null) return true;
+  const found = await ask(`/texts/${encodeURIComponent(code)}`);
+  if (found === null) return false;
+  [texts, language] = [found, code];
+  document.documentElement.lang = code;
+  document.documentElement.dir = texts.direction;
+  document.title = texts.title;
+  at("title").textContent = texts.title;
+  at("withdraw").textContent = texts.withdraw;
+  return true;
+}
+
+// `following`: the rater has just saved a page, so that a break may be offered.
+async function draw(state, following = false) {
+  if (state === null || !await speak(state)) return;
+  const page = state.page;
+  at("withdraw").hidden = !["pages", "done"].includes(state.stage);
+  at("progress").hidden = !page;
+  say("");
+  if (page) {
+    at("bar").value = page.place / page.pages;
+    at("count").textContent = fill(texts.progress, {page: page.place + 1, pages: page.pages});
+  }
+  if (state.stage === "consent") consent(state);
+  else if (state.stage === "done") done(state);
+  else if (state.stage === "withdrawn") withdrawn(state);
+  else if (page.place === 0 && sessionStorage.getItem(`volume-${token}`) === null) volume(state);
+  else if (following && state.practice && page.place === state.practice) stop(state, texts.practice_over_heading, texts.practice_over);
+  else if (following && rests(state)) stop(state, texts.pause_heading, fill(texts.pause, {page: page.place, pages: page.pages}));
+  else rate(state);
+}
+
+function rests(state) {
+  const past = state.page.place - state.practice;
+  return state.block > 0 && past > 0 && past % state.block === 0;
+}
+
+function stop(state, heading, text) {
+  show(element("h2", {}, heading), element("p", {}, text), button(texts.go_on, () => rate(state)));
 }
 
 function consent(state) {
-  const agree = element("button", {onclick: async () => { agree.disabled = true; draw(await ask("/consent", {})); agree.disabled = false; }}, "I agree, begin");
-  show(element("h2", {}, "Before you begin"), element("p", {}, state.consent), agree);
+  const agree = button(texts.agree, async () => {
+    agree.disabled = true;
+    await draw(await ask("/consent", {language}));
+    agree.disabled = false;
+  });
+  const codes = Object.entries(state.languages), choice = [];
+  if (codes.length > 1) {
+    const select = element("select", {id: "language", onchange: () => { language = select.value; texts = null; draw(state); }},
+      ...codes.map(([code, name]) => element("option", {value: code, lang: code, selected: code === language}, name)));
+    choice.push(element("p", {class: "choice"}, element("label", {for: "language"}, texts.choose_language), select));
+  }
+  show(...choice, element("h2", {}, texts.consent_heading), element("p", {class: "long"}, texts.consent), agree);
 }
 
 function volume(state) {
   const sound = new Audio(api("/clips/0"));
-  const next = element("button", {disabled: true, onclick: () => { sessionStorage.setItem(`volume-${token}`, "set"); sound.pause(); rate(state); }}, "I hear it well");
+  const next = button(texts.heard_well, () => { sessionStorage.setItem(`volume-${token}`, "set"); sound.pause(); rate(state); }, {disabled: true, class: "second"});
   sound.addEventListener("ended", () => { next.disabled = false; });
-  const play = element("button", {onclick: () => { sound.currentTime = 0; sound.play(); }}, "Play a sound");
-  show(element("h2", {}, "Set your volume"), element("p", {}, "Use headphones if you can, in a quiet place. Play the sound and set a comfortable volume; then leave it."),
-    element("div", {class: "next"}, play, next));
+  sound.addEventListener("error", () => { trouble(texts.not_loaded); });
+  const play = button(texts.play_sound, () => { trouble(""); if (sound.error) sound.load(); sound.currentTime = 0; sound.play().catch(() => {}); });
+  show(element("h2", {}, texts.volume_heading), element("p", {}, texts.volume), element("div", {class: "row"}, play, next));
 }
 
 function done(state) {
-  show(element("h2", {}, "Thank you!"), element("p", {}, "You have heard everything. Your completion code:"), element("p", {class: "code"}, state.code));
+  show(element("h2", {}, texts.done_heading), element("p", {}, texts.done), element("p", {}, texts.code),
+    element("p", {class: "code", dir: "ltr"}, state.code));
+}
+
+function withdrawn(state) {
+  const text = state.withdrawal === "removed" ? texts.withdrawn_removed : texts.withdrawn_unused;
+  show(element("h2", {}, texts.withdrawn_heading), element("p", {}, text));
+}
+
+function remembered(memory) {
+  try { return JSON.parse(localStorage.getItem(memory) ?? "{}"); } catch { return {}; }
 }
 
 function rate(state) {
   const page = state.page, memory = `answer-${token}-${page.place}`, began = performance.now();
-  const kept = JSON.parse(localStorage.getItem(memory) ?? "{}");
-  let plays = kept.plays ?? 0;
-  const values = new Map(Object.entries(kept.values ?? {}));
+  const kept = remembered(memory), values = new Map();
+  let plays = kept.plays ?? 0, playing = false;
   const sound = new Audio(api(`/clips/${page.place}`));
   const remember = () => localStorage.setItem(memory, JSON.stringify({plays, values: Object.fromEntries(values)}));
-  const next = element("button", {disabled: true, onclick: save}, "Next");
-  const hint = element("span", {class: "hint", role: "status"});
-  const play = element("button", {onclick: () => { sound.currentTime = 0; sound.play(); play.disabled = plays === 0; }}, "▶ Play");
-  const heard = element("span", {}, "");
-  sound.addEventListener("ended", () => { plays += 1; play.disabled = false; remember(); check(); });
-  sound.addEventListener("error", () => { play.disabled = false; trouble("The sound could not be loaded; press Play again."); sound.load(); });
+  const next = button(texts.next, save, {disabled: true, "aria-describedby": "hint"});
+  const hint = element("span", {class: "hint", id: "hint"});
+  const play = button("", start, {class: "sound"});
+
+  function start() {
+    if (playing && plays === 0) return;
+    trouble("");
+    if (sound.error) sound.load();
+    sound.currentTime = 0;
+    playing = true;
+    check();
+    sound.play().catch(() => { playing = false; check(); });
+  }
+  sound.addEventListener("ended", () => { plays += 1; playing = false; remember(); check(); });
+  sound.addEventListener("error", () => { playing = false; trouble(texts.not_loaded); check(); });
 
   function check() {
     const open = page.emotions.filter(name => !values.has(name)).length;
-    play.textContent = plays ? "↺ Play again" : "▶ Play";
-    heard.textContent = plays ? "" : "Listen to the end first.";
-    hint.textContent = plays === 0 ? "" : open ? `${open} left to answer` : "";
+    const waits = playing && plays === 0;
+    play.textContent = waits ? texts.playing : plays ? texts.play_again : texts.play;
+    play.setAttribute("aria-disabled", waits);  // not `disabled`: the focus would be lost
     next.disabled = plays === 0 || open > 0;
+    const told = plays === 0 ? texts.listen_first : open ? fill(texts.left, {count: open}) : texts.ready;
+    if (hint.textContent !== told) { hint.textContent = told; say(plays && (open === 0 || values.size === 0) ? told : ""); }
   }
-
   const rows = page.emotions.map((name, index) => {
-    const said = element("output", {}, "not answered");
-    const slider = element("input", {type: "range", min: state.low, max: state.high, step: 1, id: `emotion-${index}`, class: "untouched"});
+    const said = element("output", {for: `emotion-${index}`, "aria-hidden": "true"}, texts.not_answered);
+    const slider = element("input", {
+      type: "range", min: state.low, max: state.high, step: 1, id: `emotion-${index}`, class: "untouched",
+      "aria-valuetext": texts.not_answered, "aria-describedby": "ends",
+    });
+    const row = element("div", {class: "emotion"}, element("label", {for: slider.id}, texts.emotions[name]), said, slider,
+      element("div", {class: "ends", "aria-hidden": "true"}, element("span", {}, texts.low), element("span", {}, texts.high)));
     const set = value => {
       slider.value = value;
       slider.classList.remove("untouched");
-      slider.setAttribute("aria-valuetext", `${value}`);
-      said.textContent = value;
-      values.set(name, Number(value));
+      slider.style.setProperty("--part", `${100 * (slider.value - state.low) / (state.high - state.low)}%`);
+      slider.setAttribute("aria-valuetext", `${slider.value}`);
+      said.textContent = slider.value;
+      values.set(name, Number(slider.value));
       remember();
       check();
     };
-    slider.setAttribute("aria-valuetext", "not answered");
     slider.addEventListener("input", () => set(slider.value));
     slider.addEventListener("click", () => set(slider.value));
     slider.addEventListener("keydown", event => {
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
       if (event.key === "0") { event.preventDefault(); set(state.low); }
       if (event.key === " " || event.key === "Enter") { event.preventDefault(); set(slider.value); }
     });
-    if (values.has(name)) queueMicrotask(() => set(values.get(name)));
-    return element("div", {class: "emotion"}, element("label", {for: slider.id}, name, said), slider,
-      element("div", {class: "ends", "aria-hidden": "true"}, element("span", {}, "not at all"), element("span", {}, "extremely")));
+    if (kept.values?.[name] !== undefined) set(kept.values[name]);
+    return row;
   });
 
   async function save() {
     next.disabled = true;
     sound.pause();
+    say(texts.saving);
     const answer = {values: Object.fromEntries(values), plays, seconds: (performance.now() - began) / 1000};
     const following = await ask(`/pages/${page.place}`, answer);
     if (following === null) { check(); return; }
     localStorage.removeItem(memory);
-    draw(following);
+    await draw(following, true);
   }
 
-  show(...(page.kind === "practice" ? [element("span", {class: "badge"}, "Practice: does not count")] : []),
-    element("p", {}, state.instructions), element("div", {class: "play"}, play, heard), ...rows, element("div", {class: "next"}, next, hint));
+  const [high, low] = [texts.high, texts.low];
+  const told = page.asked === null ? texts.instructions : fill(texts.asked, {emotion: texts.emotions[page.asked], high, low});
+  show(...(page.kind === "practice" ? [element("p", {class: "badge"}, texts.practice)] : []),
+    element("p", {id: "told"}, told), element("p", {id: "ends", class: "unseen"}, `${state.low}: ${low}. ${state.high}: ${high}.`),
+    element("div", {class: "row"}, play), ...rows, element("div", {class: "row next"}, next, hint));
   check();
 }
 
-document.getElementById("withdraw").addEventListener("click", async () => {
-  if (confirm("Withdraw? Your answers will not be used.")) draw(await ask("/withdraw", {}));
+at("withdraw").addEventListener("click", async () => {
+  if (confirm(texts.withdraw_question)) draw(await ask("/withdraw", {}));
 });
 ask("").then(draw);

@@ -1,0 +1,164 @@
+"""One SQLite file: what was written is on disk when the call returns, and many who write at once share a commit.
+
+The journal is a write-ahead log with `synchronous = FULL`: every commit waits for the disk. An acknowledged page
+survives a kill of the process at any moment, and a loss of power too where the disk keeps what it has confirmed.
+(`NORMAL` would survive the kill, but not the loss of power.) One thread writes; whatever waits while a commit is on its
+way goes into the next one together, so that the disk is waited for once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from vocalgen.errors import VocalgenError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], Any]
+
+TOGETHER = 256
+"""Most pieces of work in a commit."""
+
+PATIENCE = 30
+"""Seconds that a process waits while another one writes."""
+
+
+class Database:
+    """A database file with the tables of `schema`, which are made where they are missing.
+
+    Args:
+        version: of the schema.
+
+    Raises:
+        VocalgenError: it cannot be opened, or has another version.
+    """
+
+    def __init__(self, path: Path, schema: str, version: int) -> None:
+        self.path = path
+        self._reader: sqlite3.Connection | None = None
+        self._reading, self._starting = threading.Lock(), threading.Lock()
+        self._waiting: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        try:
+            with self.snapshot() as database:
+                (found,) = database.execute("PRAGMA user_version").fetchone()
+                tables = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone()
+                if tables is None:
+                    database.executescript(f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;")
+                elif found != version:
+                    raise VocalgenError(
+                        f"{path} was made by another version of vocalgen (schema {found}, not {version}); go on with "
+                        f"that version, or make a new study"
+                    )
+        except sqlite3.DatabaseError as error:
+            raise VocalgenError(f"cannot open {path} ({error}); restore it") from error
+
+    def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Do `work` in a transaction, all of it or nothing; the result is there when it is on disk."""
+        future: Future[T] = Future()
+        with self._starting:
+            self._waiting.put((work, future))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="ratings", daemon=True)
+                self._thread.start()
+        return future
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """`submit`, and wait."""
+        return self.submit(work).result()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A connection for small questions, one at a time; it sees everything that was committed."""
+        with self._reading:
+            if self._reader is None:
+                self._reader = self._open()
+            yield self._reader
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection of one's own for large questions: nobody waits for it."""
+        database = self._open()
+        try:
+            yield database
+        finally:
+            database.close()
+
+    def close(self) -> None:
+        """Finish what is waiting and close; the next call opens again."""
+        with self._starting:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._waiting.put(None)
+        if thread is not None:
+            thread.join()
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
+    def _write(self) -> None:
+        database: sqlite3.Connection | None = None
+        going = True
+        while going:
+            batch: list[tuple[Work, Future[Any]]] = []
+            with suppress(Empty):
+                while going and len(batch) < TOGETHER:
+                    entry = self._waiting.get(block=not batch)
+                    going = entry is not None
+                    if entry is not None and entry[1].set_running_or_notify_cancel():
+                        batch.append(entry)
+            if batch:
+                try:
+                    database = database or self._open()
+                    outcomes = _commit(database, [work for work, _ in batch])
+                except BaseException as error:
+                    outcomes = [(None, error)] * len(batch)
+                for (_, future), (value, failure) in zip(batch, outcomes, strict=True):
+                    if failure is None:
+                        future.set_result(value)
+                    else:
+                        future.set_exception(failure)
+        if database is not None:
+            database.close()
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        database.row_factory = sqlite3.Row
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            database.execute(f"PRAGMA {pragma}")
+        return database
+
+
+def _commit(database: sqlite3.Connection, batch: list[Work]) -> list[tuple[Any, BaseException | None]]:
+    """Value or failure of each piece of work; one that fails leaves nothing, and the others stand.
+
+    Raises:
+        sqlite3.Error: nothing was committed.
+    """
+    outcomes: list[tuple[Any, BaseException | None]] = []
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        for work in batch:
+            database.execute("SAVEPOINT work")
+            try:
+                outcomes.append((work(database), None))
+            except BaseException as error:
+                if not database.in_transaction:  # a full disk: SQLite has given up everything, not this one alone
+                    raise
+                database.execute("ROLLBACK TO work")
+                outcomes.append((None, error))
+            database.execute("RELEASE work")
+        database.execute("COMMIT")
+    except BaseException:
+        if database.in_transaction:
+            with suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
+        raise
+    return outcomes

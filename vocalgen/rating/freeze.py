@@ -1,0 +1,195 @@
+"""Making a study: clips are chosen, brought to one loudness and copied under names that tell nothing."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from vocalgen import audio
+from vocalgen.atomic import atomic_path
+from vocalgen.emotions import Vocabulary
+from vocalgen.errors import VocalgenError
+from vocalgen.metrics.loudness import integrated_loudness, true_peak
+from vocalgen.rating.study import (
+    CLIPS,
+    SETTINGS,
+    TABLE,
+    TEXTS,
+    Settings,
+    Study,
+    StudyClip,
+    open_study,
+    require_different_names,
+    table,
+)
+from vocalgen.rating.texts import parse_texts, shipped_text
+
+LOUDNESS, PEAK_DB = -23.0, -1.0
+"""LUFS of the copies and their highest true peak in dB of full scale (EBU R 128)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A clip that a study may take.
+
+    Args:
+        file: where it is.
+        name: EMOTION/FILE, what evaluations call it.
+        emotion: it was made for.
+    """
+
+    file: Path
+    name: str
+    emotion: str
+
+
+def create_study(
+    folder: str | Path,
+    source: str | Path,
+    settings: Settings,
+    per_emotion: int,
+    vocabulary: Vocabulary,
+    texts: Mapping[str, str] | None = None,
+) -> Study:
+    """Freeze a study; the folder appears whole or not at all.
+
+    Args:
+        source: DIR with clips DIR/<emotion>/*.wav, or a manifest, see `read_sources`.
+        per_emotion: clips of each that are rated, drawn by the seed.
+        vocabulary: of the emotions that clips were made for.
+        texts: content of files of texts by code of the language, for those that do not come with the package.
+
+    Raises:
+        VocalgenError: the folder exists; too few clips of an emotion; clips that cannot be read or are silent; texts
+            that cannot be.
+    """
+    target, own = Path(folder), texts or {}
+    if target.exists():
+        raise VocalgenError(f"{target} is there already; a study is not changed once it is made, give another folder")
+    if per_emotion < 1:
+        raise VocalgenError(f"{per_emotion} clips of an emotion are none; give one at least")
+    words = {code: own[code] if code in own else shipped_text(code) for code in settings.languages}
+    for code, content in words.items():
+        require_different_names(parse_texts(content, f"{code}.yaml"), settings.emotions, f"{code}.yaml")
+    chosen = list(_choose(read_sources(source, vocabulary), settings, per_emotion, str(source)))
+    with atomic_path(target) as part:
+        for name in (CLIPS, TEXTS):
+            (part / name).mkdir(parents=True)
+        clips = [_copy(clip, practice, settings.seed, part / CLIPS) for clip, practice in chosen]
+        clips.sort(key=lambda clip: clip.key)
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+        (part / SETTINGS).write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        (part / TABLE).write_text(table(clips), encoding="utf-8")
+        for code, content in words.items():
+            (part / TEXTS / f"{code}.yaml").write_text(content, encoding="utf-8")
+    return open_study(target)
+
+
+def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Source]:
+    """Clips of a folder or a manifest, sorted by name.
+
+    A manifest is a file of JSON lines or a CSV whose entries have `file` (from the manifest's folder) and `emotion`;
+    what `vocalgen generate` writes is one.
+
+    Args:
+        vocabulary: clips of other emotions are left out, and emotions get its spelling; None takes all as they are.
+
+    Raises:
+        VocalgenError: no folder of clips and no such file; a manifest names a clip outside its folder.
+    """
+    path = Path(source)
+    found = _of_folder(path) if path.is_dir() else list(_of_manifest(path))
+    if vocabulary is not None:
+        found = [
+            replace(clip, emotion=vocabulary.emotions[vocabulary.index(clip.emotion)])
+            for clip in found
+            if clip.emotion in vocabulary
+        ]
+    return sorted(found, key=lambda clip: clip.name)
+
+
+def level(wave: NDArray[np.float32], sample_rate: int) -> tuple[float, float]:
+    """Integrated loudness of a wave (samples,) in LUFS, and the gain in dB to `LOUDNESS`, or as far as its true peak
+    allows.
+
+    What is shorter than 400 ms counts as one block, see `integrated_loudness`; what lies below its absolute gate of
+    -70 LUFS is measured with its peak at full scale.
+    """
+    peak = true_peak(wave, sample_rate)
+    loudness = integrated_loudness(wave, sample_rate)
+    if not np.isfinite(loudness):
+        loudness = integrated_loudness(wave * 10 ** (-peak / 20), sample_rate) + peak
+    return loudness, float(min(LOUDNESS - loudness, PEAK_DB - peak))
+
+
+def _of_folder(folder: Path) -> list[Source]:
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [
+        Source(file, f"{path.name}/{file.name}", path.name)
+        for path in folders
+        for file in sorted(path.iterdir())
+        if file.suffix.lower().lstrip(".") in audio.FORMATS
+    ]
+
+
+def _of_manifest(path: Path) -> Iterator[Source]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".csv":
+            rows: list[dict[str, object]] = list(csv.DictReader(text.splitlines()))
+        else:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (OSError, ValueError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VocalgenError(f"cannot read clips from {path} ({reason}); give a folder or a manifest") from error
+    for line, row in enumerate(rows, 1):
+        file, emotion = (row.get(key) if isinstance(row, dict) else None for key in ("file", "emotion"))
+        if not isinstance(file, str) or not isinstance(emotion, str) or not file or not emotion:
+            raise VocalgenError(f"{path}, entry {line}: file and emotion are needed")
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise VocalgenError(f"{path}, entry {line}: {file!r} must lie in the manifest's folder")
+        yield Source(path.parent / file, Path(file).as_posix(), emotion)
+
+
+def _choose(found: Sequence[Source], settings: Settings, per_emotion: int, where: str) -> Iterator[tuple[Source, bool]]:
+    """Clips and whether they are for practice; every emotion gives one in turn to practice."""
+    emotions = sorted({clip.emotion for clip in found})
+    if not emotions:
+        raise VocalgenError(f"{where} has no clips of known emotions; the layout is DIR/<emotion>/*.wav")
+    rng = np.random.default_rng(settings.seed)
+    order = rng.permutation(len(emotions))
+    extra = {int(order[turn % len(emotions)]): 1 + turn // len(emotions) for turn in range(settings.practice)}
+    for place, emotion in enumerate(emotions):
+        clips = [clip for clip in found if clip.emotion == emotion]
+        wanted = per_emotion + extra.get(place, 0)
+        if len(clips) < wanted:
+            raise VocalgenError(f"{where}: {emotion} has {len(clips)} clips, {wanted} are needed; ask for fewer")
+        drawn = [clips[index] for index in rng.permutation(len(clips))[:wanted]]
+        yield from ((clip, number >= per_emotion) for number, clip in enumerate(drawn))
+
+
+def _copy(source: Source, practice: bool, seed: int, folder: Path) -> StudyClip:
+    try:
+        content = source.file.read_bytes()
+    except OSError as error:
+        raise VocalgenError(f"cannot read {source.file}: {error.strerror or error}") from error
+    wave, rate = audio.decode(content, str(source.file))
+    if np.abs(wave).max() < audio.SILENT_PEAK:
+        raise VocalgenError(f"{source.file} is silent; a rater would hear nothing, leave it out")
+    digest = hashlib.sha256(content).hexdigest()
+    lufs, gain = level(wave, rate)
+    levelled = (wave * 10 ** (gain / 20)).astype(np.float32)
+    key = hashlib.sha256(f"{seed}\n{source.name}\n{digest}".encode()).hexdigest()[:16]
+    audio.write(folder / f"{key}.wav", levelled, rate)
+    peak = true_peak(levelled, rate)
+    seconds = len(wave) / rate
+    levels = round(lufs, 3), round(gain, 3), round(peak, 3)
+    return StudyClip(key, source.name, source.emotion, digest, seconds, *levels, practice)
