@@ -1,13 +1,17 @@
-"""A rater in a real browser: Chromium of the system, driven by Playwright (`pip install playwright`)."""
+"""A rater in a real browser: Chromium of the system, driven by Playwright (`pip install playwright`).
+
+VOCALGEN_SCREENSHOTS=FOLDER keeps pictures of the pages there.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,11 @@ from bursts import burst
 
 from vocalgen import audio
 from vocalgen.emotions import HUME10
+from vocalgen.rating.flags import FAST, MISSED
+from vocalgen.rating.freeze import create_study
 from vocalgen.rating.store import Store
-from vocalgen.rating.study import Settings, create_study
+from vocalgen.rating.study import Settings
+from vocalgen.rating.texts import shipped_text
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -26,28 +33,51 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is install
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytest.importorskip("uvicorn")
 
+PHONE, DESKTOP = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
+SERVED = Settings(emotions=("Awe", "Fear", "Sadness"), practice=1, repeats=0, instructed=0)
+
+Serve = Callable[..., tuple[Store, str, str]]
+
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Store, str, str]]:
-    """A study of three clips, a rater's link and the experimenter's."""
-    for kind, emotion in enumerate(("awe", "fear")):
-        for number in range(2):
-            audio.write(tmp_path / "clips" / emotion / f"{number}.wav", burst(kind, 0.3, 16_000, number), 16_000)
-    settings = Settings(title="<i>Sounds</i>", emotions=("Awe", "Fear"), practice=1, repeats=0)
-    study = create_study(tmp_path / "study", tmp_path / "clips", settings, 1, HUME10)
-    command = [sys.executable, "-m", "vocalgen", "rate", "serve", str(study.folder), "--invite", "1", "--port", "8765"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    assert process.stdout is not None
-    links = [process.stdout.readline().split()[-1] for _ in range(2)]
-    try:
-        yield Store(study), links[0], links[1]
-    finally:
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start a server of a study of two clips and one for practice: its store, a rater's link and the experimenter's."""
+    started = []
+
+    def start(settings: Settings = SERVED, texts: dict[str, str] | None = None) -> tuple[Store, str, str]:
+        for kind, emotion in enumerate(("awe", "fear")):
+            for number in range(2):
+                audio.write(tmp_path / "clips" / emotion / f"{number}.wav", burst(kind, 0.3, 16_000, number), 16_000)
+        study = create_study(tmp_path / "study", tmp_path / "clips", settings, 1, HUME10, texts)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        command = [
+            sys.executable,
+            "-m",
+            "vocalgen",
+            "rate",
+            "serve",
+            str(study.folder),
+            "--invite",
+            "1",
+            "--port",
+            port,
+        ]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
+        output = started[-1].stdout
+        assert output is not None
+        links = [output.readline().split()[-1] for _ in range(2)]
+        return Store(study), links[0], links[1]
+
+    yield start
+    for process in started:
         process.terminate()
         process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
         options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
@@ -56,30 +86,71 @@ def browser() -> Iterator[Any]:
         opened.close()
 
 
-def arrive(page: Any, link: str) -> None:
-    """Open a link of a server that is still starting."""
-    for _ in range(50):
+@pytest.fixture
+def problems() -> list[str]:
+    return []
+
+
+def arrive(browser: Any, link: str, problems: list[str], **options: Any) -> Any:
+    """A page at a link of a server that is still starting; what goes wrong in it is added to `problems`."""
+    page = browser.new_context(**{"viewport": PHONE, "locale": "en-GB", **options}).new_page()
+    for _ in range(150):
         try:
             page.goto(link)
-            return
+            break
         except sync_api.Error:
             page.wait_for_timeout(200)
-    raise AssertionError("the server did not start")
-
-
-def test_a_rater_completes_the_study_by_keyboard(server: tuple[Store, str, str], browser: Any) -> None:
-    store, link, experiment = server
-    page, problems = browser.new_page(viewport={"width": 390, "height": 800}), []
+    else:
+        raise AssertionError("the server did not start")
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    arrive(page, link)
-    page.get_by_role("button", name="I agree").press("Enter")
+    page.reload()
+    return page
+
+
+def begin(page: Any, agree: str = "I agree", play: str = "Play a sound", well: str = "I hear it well") -> None:
+    page.get_by_role("button", name=agree).press("Enter")
+    page.get_by_role("button", name=play).press("Enter")
+    page.get_by_role("button", name=well).click()  # waits until it was heard
+
+
+def answer(page: Any, keys: dict[str, str] | None = None) -> None:
+    """Hear and answer a page by keyboard: 0 where `keys` does not say otherwise."""
+    for slider in page.query_selector_all("input[type=range]"):
+        slider.focus()
+        name = page.evaluate("e => e.labels[0].textContent", slider)
+        page.keyboard.press((keys or {}).get(name, "0"))
+    page.locator("button.sound").press("Enter")
+    page.wait_for_selector(".next button:enabled")
+    page.locator(".next button").press("Enter")
+
+
+def keep(page: Any, name: str) -> None:
+    folder = os.environ.get("VOCALGEN_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def assert_fits(page: Any) -> None:
+    """Nothing is wider than the window, and what is tapped is large enough for a finger (44 CSS pixels)."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for target in page.query_selector_all("button:visible, input:visible, select:visible"):
+        box = target.bounding_box()
+        assert box["height"] >= 44 and box["width"] >= 44, page.evaluate("e => e.outerHTML", target)
+
+
+def test_a_rater_completes_the_study_by_keyboard(serve: Serve, browser: Any, problems: list[str]) -> None:
+    english = shipped_text("en").replace("Sounds of emotion", "<i>Sounds</i>")
+    store, link, experiment = serve(texts={"en": english})
+    page = arrive(browser, link, problems)
+    page.wait_for_selector("text=Before you begin")
     assert page.text_content("#title") == "<i>Sounds</i>"  # text, not markup
-    page.get_by_role("button", name="Play a sound").press("Enter")
-    page.get_by_role("button", name="I hear it well").click()  # waits until it was heard
+    begin(page)
     for place in range(3):
+        if place == 1:
+            page.get_by_role("button", name="Go on").press("Enter")  # practice is over
         page.wait_for_selector(f"text={place + 1} of 3")
-        following = page.get_by_role("button", name="Next")
+        following = page.locator(".next button")
         for number, slider in enumerate(page.query_selector_all("input[type=range]")):
             assert slider.get_attribute("aria-valuetext") == "not answered"
             slider.focus()
@@ -97,31 +168,173 @@ def test_a_rater_completes_the_study_by_keyboard(server: tuple[Store, str, str],
     answers = store.answers()
     assert [answer.kind for answer in answers] == ["practice", "rating", "rating"]
     assert all(sorted(answer.values.values())[0] == 1 < max(answer.values.values()) for answer in answers)
+    watcher = arrive(browser, experiment, problems)
+    watcher.wait_for_selector("li:has-text('finished') b:text('1')")
     assert problems == []
-    watcher = browser.new_page()
-    watcher.goto(experiment)
-    watcher.wait_for_selector("text=1 finished")
 
 
-def test_a_lost_connection_loses_nothing(server: tuple[Store, str, str], browser: Any) -> None:
-    store, link, _ = server
-    context = browser.new_context()
-    page = context.new_page()
-    arrive(page, link)
-    token = link.rpartition("/")[2]
-    store.consent(token)
-    page.evaluate(f"sessionStorage.setItem('volume-{token}', 'set')")
+@pytest.mark.parametrize(("name", "size"), [("phone", PHONE), ("desktop", DESKTOP)])
+def test_every_page_fits(serve: Serve, browser: Any, problems: list[str], name: str, size: dict[str, int]) -> None:
+    settings = Settings(
+        emotions=HUME10.emotions, languages=("en", "de"), practice=1, repeats=1, instructed=1, block=2
+    )  # fmt: skip
+    store, link, experiment = serve(settings)
+    scheme = "dark" if name == "desktop" else "light"
+    page = arrive(browser, link, problems, viewport=size, color_scheme=scheme, reduced_motion="reduce")
+    page.wait_for_selector("text=Before you begin")
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert_fits(page)
+    keep(page, f"{name}-1-consent")
+    page.get_by_role("button", name="I agree").click()
+    page.wait_for_selector("text=Set your volume")
+    assert_fits(page)
+    keep(page, f"{name}-2-volume")
+    page.get_by_role("button", name="Play a sound").click()
+    page.get_by_role("button", name="I hear it well").click()
+    page.wait_for_selector("text=Practice")
+    assert_fits(page)
+    keep(page, f"{name}-3-practice")
+    seen = []
+    while True:
+        page.wait_for_selector(".emotion, .code, button:has-text('Go on')")
+        if page.query_selector(".code"):
+            break
+        if page.query_selector("button:has-text('Go on')"):
+            seen.append(page.text_content("h2"))
+            assert_fits(page)
+            keep(page, f"{name}-4-stop-{len(seen)}")
+            page.get_by_role("button", name="Go on").click()
+            continue
+        asked = re.search("move “(.+?)”", page.text_content("#told") or "")
+        if asked:
+            assert_fits(page)
+            keep(page, f"{name}-5-asked")
+        half = page.query_selector_all("input[type=range]")[::2]
+        if not asked:
+            for slider in half:
+                slider.focus()
+                page.keyboard.press("PageUp")
+        if len(seen) == 1:
+            keep(page, f"{name}-6-half")
+        place = page.text_content("#count")
+        answer(page, {asked[1]: "End"} if asked else {})
+        page.wait_for_selector(f"#count:not(:text-is('{place}')), .code", state="attached")
+    assert seen == ["Ready to start", "Time for a break?"]
+    assert_fits(page)
+    keep(page, f"{name}-7-done")
+    assert [answer.kind for answer in store.answers()].count("instructed") == 1
+    assert not any(answer.missed for answer in store.answers())
+    assert {flag.reason for flag in store.raters()[0].flags} <= {FAST}
+    store.flag(1, "<b>bold</b>")
+    watcher = arrive(browser, experiment, problems, viewport=size, color_scheme=scheme)
+    watcher.wait_for_selector("text=rater-0001")
+    assert watcher.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    watcher.wait_for_selector(".up:text('<b>bold</b>')")
+    keep(watcher, f"{name}-8-experiment")
+    watcher.get_by_role("button", name="Take back: rater-0001, <b>bold</b>").click()
+    watcher.wait_for_selector(".lifted:text('<b>bold</b>')")
+    watcher.on("dialog", lambda dialog: dialog.accept("spoke to me"))
+    watcher.get_by_role("button", name="Flag rater-0001").click()
+    watcher.wait_for_selector(".up:text('spoke to me')")
+    assert store.raters()[0].flagged and MISSED not in {flag.reason for flag in store.raters()[0].flags}
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Withdraw").click()
+    page.wait_for_selector("text=will not be used")
+    assert problems == []
+
+
+def test_the_browsers_language_is_taken_and_can_be_changed(serve: Serve, browser: Any, problems: list[str]) -> None:
+    right = shipped_text("en").replace("language: English", "language: עברית").replace("ltr", "rtl")
+    right = right.replace("low: not at all", "low: כלל לא").replace("high: extremely", "high: מאוד")
+    settings = Settings(emotions=("Awe", "Fear"), languages=("en", "de", "he"), practice=0, repeats=0, instructed=0)
+    store, link, _ = serve(settings, {"he": right})
+    page = arrive(browser, link, problems, locale="de-AT")
+    page.wait_for_selector("text=Bevor Sie beginnen")
+    assert page.evaluate("[document.documentElement.lang, document.title]") == ["de", "Klänge von Gefühlen"]
+    assert_fits(page)
+    page.get_by_label("Sprache").select_option("he")
+    page.wait_for_selector("text=Before you begin")
+    assert page.evaluate("document.documentElement.dir") == "rtl"
+    begin(page)
+    page.wait_for_selector(".emotion")
+    assert_fits(page)
+    low, high = (page.locator(".ends span").nth(side).bounding_box() for side in (0, 1))
+    assert low["x"] > high["x"]
+    slider = page.locator("input[type=range]").first
+    box = slider.bounding_box()
+    page.mouse.click(box["x"] + 10, box["y"] + box["height"] / 2)
+    assert int(slider.input_value()) > 90  # the left end is the top
+    keep(page, "phone-9-right-to-left")
+    answer(page)
+    page.wait_for_selector("text=2 of 2")
+    assert store.raters()[0].language == "he"
     page.reload()
-    page.get_by_role("button", name="Play").click()
+    page.wait_for_selector("text=2 of 2")
+    assert page.evaluate("document.documentElement.lang") == "he"
+    assert problems == []
+
+
+def test_a_screen_reader_is_told(serve: Serve, browser: Any, problems: list[str]) -> None:
+    _, link, _ = serve()
+    page = arrive(browser, link, problems)
+    begin(page)
+    page.wait_for_selector(".emotion")
+    for name in SERVED.emotions:
+        slider = page.get_by_role("slider", name=name, exact=True)
+        assert slider.get_attribute("aria-valuetext") == "not answered"
+        slider.press("0")
+        assert slider.get_attribute("aria-valuetext") == "1"
+    described = page.get_by_role("slider", name="Awe").get_attribute("aria-describedby")
+    assert page.text_content(f"#{described}") == "1: not at all. 100: extremely."
+    assert page.get_by_role("progressbar", name="1 of 3").count() == 1
+    play = page.locator("button.sound")
+    play.press("Enter")
+    page.wait_for_selector("#status:text-is('Everything is answered.')", state="attached")
+    assert page.evaluate("document.activeElement.className") == "sound"  # the focus was not lost while it played
+    play.press("Tab")
+    ring = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert ring == "3px"
+    page.locator(".next button").press("Enter")
+    page.wait_for_selector("text=Ready to start")
+    assert page.evaluate("document.activeElement.id") == "main"  # the new page is read from its beginning
+    assert problems == []
+
+
+def test_a_lost_connection_and_a_full_disk_lose_nothing(serve: Serve, browser: Any, problems: list[str]) -> None:
+    store, link, _ = serve()
+    page = arrive(browser, link, problems)
+    begin(page)
+    page.wait_for_selector(".emotion")
+    full: list[str] = []
+
+    def refuse(route: Any) -> None:
+        full.append(route.request.url)
+        route.fulfill(status=503, json={"error": "this could not be stored; try again"})
+
+    page.route("**/pages/*", refuse, times=1)
+    answer(page)
+    page.wait_for_selector("text=could not store your answer")
+    keep(page, "phone-10-trouble")
+    assert store.answers() == [] and len(full) == 1
+    page.wait_for_selector("text=Ready to start")  # it came again by itself
+    assert page.is_hidden("#trouble") and len(store.answers()) == 1
+    page.get_by_role("button", name="Go on").click()
+    page.wait_for_selector("text=2 of 3")
+    page.wait_for_load_state("networkidle")
+    page.locator("button.sound").click()
+    page.wait_for_selector("text=Play again")
+    page.context.set_offline(True)
+    answer_only(page)
+    page.wait_for_selector("text=cannot be reached")
+    assert len(store.answers()) == 1
+    page.context.set_offline(False)
+    page.wait_for_selector("text=3 of 3")
+    assert len(store.answers()) == 2
+
+
+def answer_only(page: Any) -> None:
+    """Answer a page that was heard, by keyboard."""
     for slider in page.query_selector_all("input[type=range]"):
         slider.focus()
         page.keyboard.press("0")
-    page.wait_for_selector("text=Play again")
-    context.set_offline(True)
-    page.get_by_role("button", name="Next").click()
-    page.wait_for_selector("text=Your answer is kept")
-    assert store.answers() == []
-    context.set_offline(False)
-    page.wait_for_selector("text=2 of 3")
-    assert re.search("kept", page.text_content("#trouble") or "") is None
-    assert len(store.answers()) == 1
+    page.locator(".next button").press("Enter")

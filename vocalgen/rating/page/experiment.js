@@ -40,12 +40,12 @@ async function raise(rater) {
 }
 
 function flags(rater) {
-  const cell = element("span");
+  const cell = element("div", {class: "flags"});
   for (const flag of rater.flags) {
     const text = element("span", {class: flag.up ? "up" : "lifted", title: `by ${flag.source}`}, flag.reason);
-    cell.append(text, " ");
+    cell.append(text);
     if (flag.up) cell.append(element("button", {type: "button", class: "quiet", "aria-label": `Take back: ${rater.name}, ${flag.reason}`,
-      onclick: async () => draw(await ask("/experiment/lift", {rater: rater.number, reason: flag.reason}))}, "take back"), " ");
+      onclick: async () => draw(await ask("/experiment/lift", {rater: rater.number, reason: flag.reason}))}, "take back"));
   }
   cell.append(element("button", {type: "button", class: "quiet", "aria-label": `Flag ${rater.name}`, onclick: () => raise(rater)}, "flag…"));
   return cell;
@@ -69,8 +69,8 @@ function draw(found) {
         number(rater.median_seconds, 1), rater.hasty, rater.missed, number(rater.with_themselves), flags(rater)])),
     table("Emotions that clips were made for (raters who withdrew or are flagged do not count)", ["emotion", "clips", "ratings", "wanted", "complete clips"],
       found.emotions.map(entry => [entry.emotion, entry.clips, entry.ratings, entry.wanted, `${entry.complete} of ${entry.clips}`])),
-    table("Agreement on the emotions that are rated", ["emotion", "Krippendorff's alpha"],
-      Object.entries(reliability.alpha_by_emotion).map(([name, value]) => [name, number(value)])),
+    ...(found.reliability === null ? [] : [table("Agreement on the emotions that are rated", ["emotion", "Krippendorff's alpha"],
+      Object.entries(reliability.alpha_by_emotion).map(([name, value]) => [name, number(value)]))]),
     table("Clips", ["emotion", "clip", "ratings", "wanted"], found.clips.map(clip => [clip.emotion, clip.clip, clip.ratings, clip.wanted])));
   if (focus) main.querySelector(`[aria-label="${CSS.escape(focus)}"]`)?.focus();
 }

@@ -223,7 +223,7 @@ function rate(state) {
   const told = page.asked === null ? texts.instructions : fill(texts.asked, {emotion: texts.emotions[page.asked], high, low});
   show(...(page.kind === "practice" ? [element("p", {class: "badge"}, texts.practice)] : []),
     element("p", {id: "told"}, told), element("p", {id: "ends", class: "unseen"}, `${state.low}: ${low}. ${state.high}: ${high}.`),
-    element("div", {class: "row"}, play), ...rows, element("div", {class: "row next"}, next, hint));
+    element("div", {class: "row listen"}, play), ...rows, element("div", {class: "row next"}, next, hint));
   check();
 }
 
