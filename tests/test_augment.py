@@ -11,7 +11,7 @@ from small_corpus import MEL
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
-from vocalgen.training.augment import MelAugmentation, change_gain, mask, shift_frames
+from vocalgen.training.augment import MelAugmentation, SpecAugment, change_gain, mask, shift_frames
 
 FLOOR = MEL.log_floor
 COUNT, BANDS, FRAMES = 64, 12, 40
@@ -148,6 +148,17 @@ def test_clips_are_never_mirrored() -> None:
 
 def test_changes_of_nothing() -> None:
     assert torch.equal(MelAugmentation(0, 0.0, 0, 0)(clips(), 1.0, FLOOR, seeded()), clips())
+
+
+def test_recognisers_see_bands_moved_and_as_many_masks_as_asked_for() -> None:
+    options = SpecAugment(band_shift=2, masks=3, mask_bands=2, mask_frames=2)
+    moved = options.shifted(clips(), seeded())
+    assert 0.5 < float(changed(moved, clips()).float().mean()) < 1
+    hidden = options.masked(moved[..., :-5], FLOOR, seeded()) == FLOOR
+    bands, frames = hidden.all(2).sum(1), hidden.all(1).sum(1)
+    assert 4 <= int(bands.max()) <= 6 and 4 <= int(frames.max()) <= 6
+    nothing = SpecAugment(0, 0)
+    assert torch.equal(nothing.masked(nothing.shifted(clips(), seeded()), FLOOR, seeded()), clips())
 
 
 @pytest.mark.parametrize("name", ["shift", "gain_db", "mask_bands", "mask_frames"])

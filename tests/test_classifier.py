@@ -22,14 +22,13 @@ from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.models.mobilenet import MobileNetClassifier
 from vocalgen.recognition.scorer import Scorer, Scores
-from vocalgen.training.augment import mask
+from vocalgen.training.augment import mask, shift_bands
 from vocalgen.training.classifier import (
     ClassifierConfig,
     ClassifierObjective,
     MobileNetConfig,
     ResidualConfig,
     mixup,
-    shift_bands,
     targets,
 )
 from vocalgen.training.loop import Trainer

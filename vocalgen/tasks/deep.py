@@ -31,6 +31,7 @@ RECIPES: Mapping[str, Mapping[str, str]] = {
     "end2you": {"": "hume_vocalburst/end2you.yaml", "exvo-multitask": "hume_vocalburst/end2you_exvo.yaml"},
     "fewshot": {"": "hume_vocalburst/fewshot.yaml"},
     "mobilenet": {"": "hume_vocalburst/mobilenet_multitask.yaml"},
+    "residual": {"": "hume_vocalburst/residual_multitask.yaml", "emogator": "emogator/residual_multitask.yaml"},
     "ssl": {
         "": "hume_vocalburst/ssl_multitask.yaml",
         "emotion-share": "hume_prosody/ssl_multitask.yaml",

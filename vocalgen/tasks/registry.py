@@ -60,6 +60,7 @@ SYSTEMS: Mapping[str, Entry] = {
     "early-fusion-lr": Entry(FEATURES, "make_lr", "lr on wav2vec 2.0 and HuBERT", OF_CLASSES, (W2V2, HUBERT)),
     "end2you": Entry(DEEP, "make_deep", "Emo18 and LSTM on raw audio, end to end"),
     "mobilenet": Entry(DEEP, "make_deep", "MobileNetV3 on log-mels, all targets of the corpus at once"),
+    "residual": Entry(DEEP, "make_deep", "residual network on log-mels, all targets of the corpus at once"),
     "ssl": Entry(DEEP, "make_deep", "speech encoder (--encoder FOLDER), all targets of the corpus at once"),
     "fewshot": Entry(FEWSHOT, "make_fewshot", "end2you, adapted to each speaker by one step", ("exvo-fewshot",)),
     "end2you-enrolled": Entry(FEWSHOT, "make_enrolled", "end2you, calibrated for each speaker", ("exvo-fewshot",)),

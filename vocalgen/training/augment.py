@@ -44,6 +44,40 @@ class MelAugmentation:
         return mask(mel, 2, self.mask_frames, floor, generator, share)
 
 
+@dataclass(frozen=True)
+class SpecAugment:
+    """What a recogniser sees changed (arXiv 1904.08779), in every clip.
+
+    Args:
+        band_shift: largest shift of the bands up or down: roughly another tract length and pitch.
+        masks: masks of silence along bands and as many along frames.
+        mask_bands, mask_frames: largest extent of a mask.
+    """
+
+    band_shift: int = 4
+    masks: int = 2
+    mask_bands: int = 12
+    mask_frames: int = 16
+
+    def shifted(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+        """(B, n_mels, L) with its bands moved."""
+        return shift_bands(mel, self.band_shift, generator)
+
+    def masked(self, mel: Tensor, floor: float, generator: torch.Generator) -> Tensor:
+        """(B, n_mels, L) with parts at `floor`."""
+        for _ in range(self.masks):
+            mel = mask(mel, 1, self.mask_bands, floor, generator)
+            mel = mask(mel, 2, self.mask_frames, floor, generator)
+        return mel
+
+
+def shift_bands(mel: Tensor, largest: int, generator: torch.Generator) -> Tensor:
+    """Move the bands of each clip of (B, n_mels, L) by -largest ... largest; the edge band is repeated."""
+    shift = torch.randint(-largest, largest + 1, (len(mel), 1), generator=generator, device=mel.device)
+    source = (torch.arange(mel.shape[1], device=mel.device) + shift).clamp(0, mel.shape[1] - 1)
+    return mel.gather(1, source[:, :, None].expand(-1, -1, mel.shape[2]))
+
+
 def shift_frames(mel: Tensor, largest: int, floor: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
     """Move clips of (B, n_mels, L) by -largest ... largest frames; `floor` comes in."""
     shift = torch.randint(-largest, largest + 1, (len(mel), 1), generator=generator, device=mel.device)

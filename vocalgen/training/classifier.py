@@ -19,7 +19,7 @@ from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassi
 from vocalgen.models.mobilenet import MobileNetClassifier
 from vocalgen.models.widen import widen
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.training.augment import mask
+from vocalgen.training.augment import SpecAugment
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
 from vocalgen.training.mels import ClipMels
@@ -58,23 +58,16 @@ class MobileNetModel:
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(SpecAugment):
     """Random changes of training clips; all on log-mels.
 
     Args:
         mixup: both parameters of the beta distribution of the mixing weight (arXiv 1710.09412); 0: none.
         stretch: (low, high) of the speed, log-uniform.
-        band_shift: largest shift of the bands up or down: roughly another tract length and pitch.
-        masks: masks a clip along bands and as many along frames (arXiv 1904.08779).
-        mask_bands, mask_frames: largest extent of a mask.
     """
 
     mixup: float = 0.2
     stretch: tuple[float, float] = (0.87, 1.15)
-    band_shift: int = 4
-    masks: int = 2
-    mask_bands: int = 12
-    mask_frames: int = 16
 
 
 @dataclass(frozen=True)
@@ -182,11 +175,9 @@ class ClassifierObjective(Objective):
     def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step on {mel (B, n_mels, L), frames (B,), intensities (B, K)}."""
         options, floor = self.config.augmentation, self.config.mel.log_floor
-        mel = shift_bands(batch["mel"], options.band_shift, generator)
+        mel = options.shifted(batch["mel"], generator)
         mel, frames, target = mixup(mel, batch["frames"], targets(batch["intensities"]), options.mixup, generator)
-        for _ in range(options.masks):
-            mel = mask(mel, 1, options.mask_bands, floor, generator)
-            mel = mask(mel, 2, options.mask_frames, floor, generator)
+        mel = options.masked(mel, floor, generator)
         if self.teacher is not None:
             target = torch.lerp(target, self._taught(mel, frames), self.config.teacher_share)
         logits = self.networks["classifier"](mel, frames)
@@ -286,13 +277,6 @@ def targets(intensities: Tensor) -> Tensor:
     """(B, K) intensities in [0, 1] -> distributions over the classes; unknown (NaN) ones count as 0."""
     known = intensities.nan_to_num(0.0)
     return known / known.sum(1, keepdim=True).clamp(min=1e-6)
-
-
-def shift_bands(mel: Tensor, largest: int, generator: torch.Generator) -> Tensor:
-    """Move the bands of each clip of (B, n_mels, L) by -largest ... largest; the edge band is repeated."""
-    shift = torch.randint(-largest, largest + 1, (len(mel), 1), generator=generator, device=mel.device)
-    source = (torch.arange(mel.shape[1], device=mel.device) + shift).clamp(0, mel.shape[1] - 1)
-    return mel.gather(1, source[:, :, None].expand(-1, -1, mel.shape[2]))
 
 
 def mixup(

@@ -23,6 +23,7 @@ from vocalgen.models.speech import Tuning
 from vocalgen.recognition.encoders import TransformersEncoder
 from vocalgen.recognition.multitask import Array, Listener
 from vocalgen.recognition.scorer import Scorer
+from vocalgen.training.augment import SpecAugment
 from vocalgen.training.classifier import load_audioset
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
@@ -87,6 +88,7 @@ class MultitaskConfig:
         weighing: of the losses of several outputs, see `Weights`.
         speed: (low, high) of the random speed of a clip, log-uniform; pitch and length change together.
         time_mask: longest part of a clip that is silenced at a random place, as a share of its length.
+        augmentation: further changes of log-mels; null: none.
         select: which average is exported: that of the preview with the best mean score of all tasks, or the last.
         validation_split: on which previews score.
     """
@@ -109,6 +111,7 @@ class MultitaskConfig:
     weight_decay: float = 0.01
     speed: tuple[float, float] = (1.0, 1.0)
     time_mask: float = 0.0
+    augmentation: SpecAugment | None = None
     select: Literal["best", "last"] = "best"
     validation_split: str = "validation"
 
@@ -121,6 +124,8 @@ class MultitaskConfig:
             )
         if self.init is not None and not self.hears_mels:
             raise VocalgenError("init is for residual and mobilenet only; leave it out")
+        if self.augmentation is not None and not self.hears_mels:
+            raise VocalgenError("augmentation is for residual and mobilenet only; leave it out")
         if not 0 <= self.time_mask < 1:
             raise VocalgenError(f"time_mask is {self.time_mask}; it must be in [0, 1)")
         if not (self.ccc >= 0 and self.mse >= 0 and self.ccc + self.mse > 0):
@@ -185,7 +190,11 @@ class MultitaskObjective(Objective):
         """One step on {x, length (B,), and the labels of every output as `label NAME`}."""
         config = self.config
         truth = {output.name: batch[f"label {output.name}"] for output in self.clips.outputs}
-        raw = self.networks["network"](batch["x"], batch["length"], truth)
+        x = batch["x"]
+        if config.augmentation is not None:
+            x = config.augmentation.shifted(x, generator)
+            x = config.augmentation.masked(x, config.mel.log_floor, generator)
+        raw = self.networks["network"](x, batch["length"], truth)
         losses = {
             output.name: loss_of(output, raw[output.name].float(), truth[output.name], config.ccc, config.mse)
             for output in self.clips.outputs
