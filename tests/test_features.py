@@ -4,37 +4,58 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from bursts import burst
 from small_corpus import EMOTIONS, MEL, RATE, write_corpus
 
 from vocalgen import audio
 from vocalgen.cli.main import run
 from vocalgen.corpora.manifest import Manifest
+from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.recognition import features
-from vocalgen.recognition.encoders import load_encoder
+from vocalgen.recognition.clips import cache_folder
+from vocalgen.recognition.encoders import Encoder, load_encoder
 from vocalgen.recognition.features import features_of
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.recognition.scores import Scores
 
+CLIPS = 42
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus with its packed audio, and an encoder beside it."""
+    folder = tmp_path_factory.mktemp("made")
+    table = Manifest.load(write_corpus(folder / "corpus"))
+    table.where(row % 4 == 0 for row in range(len(table))).save(folder / "corpus" / "manifest.csv")
+    prepare = CacheConfig(sample_rate=RATE)
+    manifest = folder / "corpus" / "manifest.csv"
+    assert len(WaveCache.of(manifest, cache_folder(manifest, prepare), prepare, processes=1)) == CLIPS
+    MelClassifier(MEL.to_dict(), EMOTIONS.emotions, 4, (4, 6), (16, 24), (1, 1)).save_pretrained(folder / "encoder")
+    return folder
+
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path / "corpus")
+def manifest(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made / "corpus", tmp_path / "corpus")) / "manifest.csv"
 
 
 @pytest.fixture
-def encoder(tmp_path: Path) -> str:
-    MelClassifier(MEL.to_dict(), EMOTIONS.emotions, 4, (4, 6), (16, 24), (1, 1)).save_pretrained(tmp_path / "encoder")
-    return str(tmp_path / "encoder")
+def encoder(made: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(made / "encoder", tmp_path / "encoder"))
 
 
 @pytest.fixture
@@ -52,8 +73,15 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-def clips(manifest: Path) -> int:
-    return len(Manifest.load(manifest).usable())
+def features_file(manifest: Path) -> Path:
+    (file,) = manifest.parent.glob("manifest-features/*.npy")
+    return file
+
+
+def touched(file: Path) -> None:
+    """As if written a second later."""
+    found = file.stat()
+    os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns + 10**9))
 
 
 def test_rows_are_the_embeddings_of_the_clips(manifest: Path, encoder: str) -> None:
@@ -63,22 +91,98 @@ def test_rows_are_the_embeddings_of_the_clips(manifest: Path, encoder: str) -> N
     assert found.values.shape == (len(wanted), 4) and found.values.dtype == np.float32
     assert (found.name, len(found.checksum), found.new) == ("encoder", 64, len(wanted))
     scorer = load_encoder(encoder)
-    audible = features.WaveCache.of(manifest, features.cache_folder(manifest, scorer.prepare), scorer.prepare)
+    audible = WaveCache.of(manifest, cache_folder(manifest, scorer.prepare), scorer.prepare)
     for row in (0, len(wanted) - 1):
         embedding = scorer.score([audible.wave(audible.ids.index(found.ids[row]))]).embeddings[0]
         assert np.allclose(found.values[row], embedding, atol=1e-5)
-    (file,) = manifest.parent.glob("manifest-features/*.npy")
+    file = features_file(manifest)
     assert np.array_equal(np.load(file), found.values)
     assert json.loads(file.with_suffix(".json").read_text())["checksum"] == found.checksum
 
 
 def test_a_second_call_computes_nothing(manifest: Path, encoder: str, heard: list[int]) -> None:
     first = features_of(manifest, encoder)
-    assert sum(heard) == clips(manifest) and max(heard) == 5
+    assert sum(heard) == CLIPS and max(heard) == 5
     heard.clear()
     second = features_of(manifest, encoder)
-    assert heard == [] and second.new == 0
+    assert heard == [] and (second.new, second.file) == (0, first.file)
     assert np.array_equal(first.values, second.values)
+
+
+def untouchable(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in names:
+        monkeypatch.setattr(features, name, lambda *_: pytest.fail("what is complete needs no such thing"))
+
+
+@pytest.mark.parametrize("recordings", [True, False])
+def test_what_is_complete_needs_no_encoder_and_no_audio(
+    manifest: Path, encoder: str, recordings: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even packed audio, nor recordings; what is said of clips that cannot be read is said again."""
+    Manifest.load(manifest).rows[1].file.write_bytes(b"no audio")
+    before = features_of(manifest, encoder)
+    shutil.rmtree(manifest.parent / "manifest-8k")
+    if not recordings:
+        for clip in Manifest.load(manifest).rows:
+            clip.file.unlink()
+    untouchable(monkeypatch, "load_encoder", "WaveCache", "_mark", "_digest")
+    caplog.clear()
+    caplog.set_level(logging.WARNING)
+    after = features_of(manifest, encoder)
+    assert np.array_equal(after.values, before.values, equal_nan=True)
+    assert (after.ids, after.name, after.checksum) == (before.ids, before.name, before.checksum)
+    assert after.silent == before.silent == (before.ids[1],) and f"first {before.ids[1]}" in caplog.text
+
+
+def test_features_of_an_earlier_version_are_kept(
+    manifest: Path, encoder: str, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have no seal, and get one."""
+    before = features_of(manifest, encoder)
+    before.file.with_suffix(".seal").unlink()
+    heard.clear()
+    after = features_of(manifest, encoder)
+    assert (heard, after.new) == ([], 0) and np.array_equal(after.values, before.values)
+    untouchable(monkeypatch, "load_encoder")
+    assert features_of(manifest, encoder).new == 0
+
+
+@pytest.mark.parametrize("change", ["encoder", "features", "recording", "manifest", "seal"])
+def test_what_was_touched_is_examined(
+    change: str, manifest: Path, encoder: str, heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And found to be the same."""
+    before = features_of(manifest, encoder)
+    if change == "manifest":
+        manifest.write_text(manifest.read_text().replace(",s1,", ",s99,"))
+    elif change == "seal":
+        before.file.with_suffix(".seal").write_text('{"origin": []')
+    else:
+        files = {"encoder": Path(encoder) / "config.json", "features": before.file}
+        touched(files[change] if change in files else Manifest.load(manifest).rows[3].file)
+    loaded: list[str] = []
+
+    def load(name: str, device: str) -> Encoder:
+        loaded.append(name)
+        return load_encoder(name, device)
+
+    monkeypatch.setattr(features, "load_encoder", load)
+    heard.clear()
+    after = features_of(manifest, encoder)
+    assert (after.new, heard, loaded) == (0, [], [encoder])
+    assert np.allclose(after.values, before.values, atol=1e-5)
+    assert features_of(manifest, encoder).new == 0 and loaded == [encoder]
+
+
+def test_another_encoder_of_the_same_name(manifest: Path, encoder: str) -> None:
+    before = features_of(manifest, encoder)
+    torch.manual_seed(1)
+    other = MelClassifier(MEL.to_dict(), EMOTIONS.emotions, 4, (4, 6), (16, 24), (1, 1))
+    other.save_pretrained(encoder)
+    touched(Path(encoder) / "diffusion_pytorch_model.safetensors")
+    after = features_of(manifest, encoder)
+    assert after.new == CLIPS and after.checksum != before.checksum and after.file != before.file
+    assert not np.allclose(after.values, before.values)
 
 
 def test_what_was_computed_before_a_stop_is_not_lost(
@@ -103,7 +207,7 @@ def test_what_was_computed_before_a_stop_is_not_lost(
     damaged.write_bytes(damaged.read_bytes()[:50])
     heard.clear()
     found = features_of(manifest, encoder)
-    assert sum(heard) == found.new == clips(manifest) - 10
+    assert sum(heard) == found.new == CLIPS - 10
     assert np.allclose(found.values, whole, atol=1e-5)
     assert not list(manifest.parent.glob("manifest-features/*.parts"))
 
@@ -135,23 +239,83 @@ def test_a_killed_run_goes_on_where_it_was(manifest: Path, encoder: str, heard: 
     process.kill()
     process.wait()
     found = features_of(manifest, encoder)
-    assert found.new == sum(heard) == clips(manifest) - 10
+    assert found.new == sum(heard) == CLIPS - 10
     kept = found.values.copy()
     for file in manifest.parent.glob("manifest-features/*"):
         file.unlink()
     assert np.allclose(features_of(manifest, encoder).values, kept, atol=1e-5)
 
 
-def test_what_is_complete_is_read_where_nothing_can_be_written(
-    manifest: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = features_of(manifest, encoder)
+TOGETHER = """
+import sys
+from vocalgen.recognition import features
+embed, complete = features._embed, features._complete
 
-    def refuse(path: object) -> object:
-        raise VocalgenError(f"cannot write {path}")
+def asked(*arguments):
+    print("asked", flush=True)
+    return complete(*arguments)
 
-    monkeypatch.setattr(features, "locked", refuse)
-    assert np.array_equal(features_of(manifest, encoder).values, before.values)
+def computed(*arguments):
+    sys.stdin.readline()  # goes on when both have asked
+    return embed(*arguments)
+
+features._complete, features._embed = asked, computed
+found = features.features_of(sys.argv[1], sys.argv[2], progress=False)
+print(found.new, found.values.shape, found.values.tobytes().hex())
+"""
+
+
+def test_two_processes_that_ask_for_the_same_compute_it_once(manifest: Path, encoder: str) -> None:
+    command = [sys.executable, "-c", TOGETHER, str(manifest), encoder]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "asked\n"
+    for process in processes:
+        assert process.stdin is not None
+        print("both have", file=process.stdin, flush=True)
+    said = [process.communicate(timeout=120)[0].split(maxsplit=1) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(new for new, _ in said) == ["0", str(CLIPS)] and said[0][1] == said[1][1]
+    assert features_of(manifest, encoder).new == 0
+    assert not list(manifest.parent.glob("manifest-features/*.parts"))
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """A folder in which nothing can be written; as root, who may write everywhere, by somebody else."""
+    if not all(parent.stat().st_mode & 0o001 for parent in folder.parents):
+        pytest.skip("others cannot reach the folder for temporary files")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions are those of POSIX")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_what_is_complete_is_read_where_nothing_can_be_written(made: Path, sealed: bool) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(shutil.copytree(made, place, dirs_exist_ok=True))
+        manifest = folder / "corpus" / "manifest.csv"
+        before = features_of(manifest, str(folder / "encoder"))
+        if not sealed:
+            before.file.with_suffix(".seal").unlink()
+        names = sorted(folder.rglob("*"))
+        with read_only(folder):
+            after = features_of(manifest, str(folder / "encoder"))
+        assert after.new == 0 and np.array_equal(after.values, before.values)
+        assert sorted(folder.rglob("*")) == names
+        before.file.unlink()
+        with read_only(folder), pytest.raises(VocalgenError, match="cannot write"):
+            features_of(manifest, str(folder / "encoder"))
 
 
 def test_no_clip_at_all(manifest: Path, encoder: str) -> None:
@@ -193,10 +357,10 @@ def test_clips_that_cannot_be_read_have_no_features(
 
 def test_damaged_features_are_computed_again(manifest: Path, encoder: str) -> None:
     whole = features_of(manifest, encoder)
-    (file,) = manifest.parent.glob("manifest-features/*.npy")
-    content = bytearray(file.read_bytes())
+    content = bytearray(whole.file.read_bytes())
     content[-1] ^= 64
-    file.write_bytes(bytes(content))
+    whole.file.write_bytes(bytes(content))
+    touched(whole.file)
     again = features_of(manifest, encoder)
     assert again.new == len(whole.ids)
     assert np.isfinite(again.values).all()
@@ -215,20 +379,21 @@ def test_encoders_that_fail_are_named(manifest: Path, encoder: str, monkeypatch:
 
 def test_opensmile_names_its_columns(manifest: Path) -> None:
     pytest.importorskip("opensmile")
+    table = Manifest.load(manifest)
+    table.where(row < 3 for row in range(len(table))).save(manifest)
     found = features_of(manifest, "eGeMAPSv02")
-    assert found.values.shape[1] == 88
+    assert found.values.shape == (3, 88)
     (file,) = manifest.parent.glob("manifest-features/*.json")
     columns = json.loads(file.read_text())["columns"]
     assert len(columns) == 88 and columns[0].startswith("F0semitone")
 
 
 def test_the_verb(manifest: Path, encoder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    count = clips(manifest)
-    for new in (count, 0):
+    for new in (CLIPS, 0):
         with pytest.raises(SystemExit) as stop:
             run(["data", "features", str(manifest), "--encoder", encoder])
         assert stop.value.code == 0
-        assert f"encoder: {count} clips x 4 values, {new} of them new: {manifest.parent}" in capsys.readouterr().out
+        assert f"encoder: {CLIPS} clips x 4 values, {new} of them new: {manifest.parent}" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
         run(["data", "features", str(manifest), "--encoder", "nonsense"])
     assert stop.value.code == 2

@@ -117,10 +117,10 @@ def _is_of(folder: Path, key: str, manifest_path: str | Path) -> bool:
         built_from = index.get("files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return built_from is None or _files_mark(Manifest.load(manifest_path).usable().rows) in (built_from, None)
+    return built_from is None or recordings_mark(Manifest.load(manifest_path).usable().rows) in (built_from, None)
 
 
-def _files_mark(clips: Sequence[Clip]) -> str | None:
+def recordings_mark(clips: Sequence[Clip]) -> str | None:
     """What stands for the audio files of clips: their sizes and times; None where a file is not there."""
     mark = hashlib.sha256()
     for clip in clips:
@@ -139,7 +139,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
     console = Console(stderr=True)
     manifest.check_files()
     clips = manifest.usable().rows
-    files = _files_mark(clips)
+    files = recordings_mark(clips)
     kept: list[Clip] = []
     offsets = [0]
     waves = parallel_map(partial(_prepare, config=config), clips, processes, chunk=64)

@@ -205,7 +205,7 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     """
     if name in FEATURE_SETS:
         return OpenSmileEncoder(name)
-    base, layer = _layer_of(name)
+    base, layer = layer_of(name)
     folder = shipped_models().get(base, Path(base))
     load = _own_loader(base, folder)
     if load is None:
@@ -215,7 +215,7 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     return load(folder, device)
 
 
-def _layer_of(name: str) -> tuple[str, int | None]:
+def layer_of(name: str) -> tuple[str, int | None]:
     """`NAME@LAYER` as name and layer; a path that exists is a name as it stands."""
     base, _, layer = name.rpartition("@")
     if not base or not layer.removeprefix("-").isdecimal() or Path(name).exists():

@@ -1,7 +1,9 @@
 """Features of a corpus in one columnar file an encoder: computed once, resumable, keyed by what was heard.
 
 Beside `emogator.csv` lies `emogator-features/NAME-KEY.npy`, (n, d) float32 for `numpy.load(file, mmap_mode="r")`,
-and `NAME-KEY.json` with the clips of its rows, the encoder and, where it names them, the columns.
+and `NAME-KEY.json` with the clips of its rows, the encoder and, where it names them, the columns. `NAME-KEY.seal`
+notes of which encoder, manifest and recordings they were found complete: as long as none of these has changed, the
+features are read without loading the encoder, opening audio or hashing anything large.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -20,11 +23,13 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import WaveCache
+from vocalgen.data import WaveCache, recordings_mark
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import Encoder, load_encoder
+from vocalgen.recognition.stamp import stamp_of
+from vocalgen.shipped import file_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +49,7 @@ class Features(NamedTuple):
         ids: of the clips, in the manifest's order.
         values: (n, d) float32, mapped from `file`; NaN in the row of a clip that cannot be read.
         name, checksum: of the encoder.
+        silent: ids of the clips that cannot be read.
         new: clips that were computed just now.
         file: where they are.
     """
@@ -52,15 +58,45 @@ class Features(NamedTuple):
     values: Values
     name: str
     checksum: str
+    silent: tuple[str, ...]
     new: int
     file: Path
+
+
+class Origin(NamedTuple):
+    """What features are of, by what is known without reading audio or weights.
+
+    Args:
+        encoder: its `stamp_of`.
+        manifest: SHA-256 of the file.
+        recordings: `recordings_mark` of the usable clips.
+    """
+
+    encoder: str | None
+    manifest: str
+    recordings: str | None
+
+
+class Stored(NamedTuple):
+    """A file of features that is whole.
+
+    Args:
+        clips: of its rows.
+        values: (n, d), mapped.
+        state: size and time of the file.
+    """
+
+    clips: list[Row]
+    values: Values
+    state: list[int]
 
 
 def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", progress: bool = True) -> Features:
     """Features of a manifest's usable clips: read where they are known, computed and stored where they are not.
 
     A row belongs to a clip's id and to its prepared audio, so that clips that were added or recorded again are computed
-    and the others are not. Repeat the call to go on after a stop.
+    and the others are not. Repeat the call to go on after a stop. Of several processes that ask for the same, one
+    computes and the others wait. What is complete is also read from a folder that cannot be written.
 
     Args:
         encoder: as `load_encoder` takes it.
@@ -71,32 +107,71 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
             folder cannot be written.
     """
     path = Path(manifest)
-    ids = tuple(clip.id for clip in Manifest.load(path).usable())
-    chosen = load_encoder(encoder, device)
-    cache = WaveCache.of(path, cache_folder(path, chosen.prepare), chosen.prepare)
+    clips = Manifest.load(path).usable().rows
+    ids = tuple(clip.id for clip in clips)
+    origin = Origin(stamp_of(encoder), file_sha256(path), recordings_mark(clips))
+    found = _sealed(path, ids, origin)
+    if found is None:
+        found = _examined(path, ids, origin, load_encoder(encoder, device), progress)
+    if found.silent:
+        logger.warning("%d clips cannot be read and have no features, first %s", len(found.silent), found.silent[0])
+    return found
+
+
+def _folder(manifest: Path) -> Path:
+    return manifest.with_name(f"{manifest.stem}-features")
+
+
+def _sealed(manifest: Path, ids: tuple[str, ...], origin: Origin) -> Features | None:
+    """Features that were found complete for this origin and have not been touched since."""
+    if origin.encoder is None:
+        return None
+    for seal in sorted(_folder(manifest).glob("*.seal")):
+        file = seal.with_suffix(".npy")
+        try:
+            stored = json.loads(seal.read_text(encoding="utf-8"))
+            before = Origin(*stored["origin"])
+            if origin not in (before, before._replace(recordings=None)):  # recordings may have been left behind
+                continue
+            values = np.load(file, mmap_mode="r", allow_pickle=False)
+            if _state(file) == stored["state"]:
+                return Features(ids, values, stored["encoder"], stored["checksum"], tuple(stored["silent"]), 0, file)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _examined(manifest: Path, ids: tuple[str, ...], origin: Origin, encoder: Encoder, progress: bool) -> Features:
+    """Features that are compared with the audio, completed and sealed."""
+    cache = WaveCache.of(manifest, cache_folder(manifest, encoder.prepare), encoder.prepare)
     place = {clip: row for row, clip in enumerate(cache.ids)}
-    silent = [clip for clip in ids if clip not in place]
-    if silent:
-        logger.warning("%d clips cannot be read and have no features, first %s", len(silent), silent[0])
-    marks = {clip: _mark(cache.wave(place[clip])) for clip in ids if clip in place}
-    identity = json.dumps([chosen.name, chosen.checksum, repr(chosen.prepare)])
+    rows = [(clip, _mark(cache.wave(place[clip])) if clip in place else "") for clip in ids]
+    identity = json.dumps([encoder.name, encoder.checksum, repr(encoder.prepare)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    file = path.with_name(f"{path.stem}-features") / f"{slug(chosen.name)}-{key}.npy"
-    rows = [(clip, marks.get(clip, "")) for clip in ids]
-    new = 0 if _holds(file, rows) else _complete(file, rows, chosen, cache, progress)
-    return Features(ids, np.load(file, mmap_mode="r"), chosen.name, chosen.checksum, new, file)
+    file = _folder(manifest) / f"{slug(encoder.name)}-{key}.npy"
+    stored, new = _holding(file, rows), 0
+    if stored is None:
+        stored, new = _complete(file, rows, encoder, cache, progress)
+    silent = tuple(clip for clip, mark in rows if not mark)
+    seal = {"origin": origin, "state": stored.state, "encoder": encoder.name, "checksum": encoder.checksum}
+    with suppress(VocalgenError):  # nothing is lost where it cannot be written
+        atomic_write_text(file.with_suffix(".seal"), json.dumps({**seal, "silent": silent}) + "\n")
+    return Features(ids, stored.values, encoder.name, encoder.checksum, silent, new, file)
 
 
-def _holds(file: Path, rows: Sequence[Row]) -> bool:
-    stored = _description(file)
-    return stored is not None and [tuple(row) for row in stored["clips"]] == rows
+def _holding(file: Path, rows: Sequence[Row]) -> Stored | None:
+    stored = _stored(file)
+    return stored if stored is not None and stored.clips == rows else None
 
 
-def _complete(file: Path, rows: Sequence[Row], encoder: Encoder, cache: WaveCache, progress: bool) -> int:
-    """Compute what is not known, write the file, and return how many clips were computed."""
+def _complete(
+    file: Path, rows: Sequence[Row], encoder: Encoder, cache: WaveCache, progress: bool
+) -> tuple[Stored, int]:
+    """Compute what is not known and write the file; also how many clips were computed."""
     with locked(file):
-        if _holds(file, rows):  # another process was first
-            return 0
+        stored = _holding(file, rows)
+        if stored is not None:  # another process was first
+            return stored, 0
         parts = file.with_suffix(".parts")
         known = _known(file, parts)
         place = {clip: row for row, clip in enumerate(cache.ids)}
@@ -107,7 +182,7 @@ def _complete(file: Path, rows: Sequence[Row], encoder: Encoder, cache: WaveCach
             known |= {row: (part, line) for line, row in enumerate(chunk)}
         _write(file, rows, known, encoder)
         shutil.rmtree(parts, ignore_errors=True)
-    return len(missing)
+        return Stored(list(rows), np.load(file, mmap_mode="r"), _state(file)), len(missing)
 
 
 def _mark(wave: Values) -> str:
@@ -147,9 +222,9 @@ def _save_part(folder: Path, rows: Sequence[Row], values: Values) -> Path:
 def _known(file: Path, parts: Path) -> dict[Row, tuple[Path, int]]:
     """Where in the finished file, or in what a stopped run left, each row is; damaged files hold none."""
     known: dict[Row, tuple[Path, int]] = {}
-    stored = _description(file)
+    stored = _stored(file)
     if stored is not None:
-        known |= {(clip, mark): (file, line) for line, (clip, mark) in enumerate(stored["clips"]) if mark}
+        known |= {row: (file, line) for line, row in enumerate(stored.clips) if row[1]}
     for part in sorted(parts.glob("*.npz")):
         try:
             with np.load(part, allow_pickle=False) as found:
@@ -163,7 +238,7 @@ def _known(file: Path, parts: Path) -> dict[Row, tuple[Path, int]]:
     return known
 
 
-def _stored_values(source: Path) -> Values:
+def _values_of(source: Path) -> Values:
     """(rows, d) of a finished file, mapped, or of a part."""
     found = np.load(source, mmap_mode="r", allow_pickle=False)
     if isinstance(found, np.ndarray):
@@ -172,15 +247,22 @@ def _stored_values(source: Path) -> Values:
         return np.asarray(found["values"], dtype=np.float32)
 
 
-def _description(file: Path) -> dict[str, Any] | None:
-    """The JSON beside a file of features; None unless both are whole and belong together."""
+def _stored(file: Path) -> Stored | None:
+    """A file of features and the JSON beside it; None unless both are whole and belong together."""
     try:
-        stored = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        state = _state(file)  # before the values: of a file that is replaced meanwhile it is the wrong one
         values = np.load(file, mmap_mode="r", allow_pickle=False)
-        whole = values.ndim == 2 and len(values) == len(stored["clips"]) and _digest(values) == stored["digest"]
+        described = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        clips = [(clip, mark) for clip, mark in described["clips"]]
+        whole = values.ndim == 2 and len(values) == len(clips) and _digest(values) == described["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return stored if whole else None
+    return Stored(clips, values, state) if whole else None
+
+
+def _state(file: Path) -> list[int]:
+    found = file.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _digest(values: Values) -> str:
@@ -196,13 +278,13 @@ def _write(file: Path, rows: Sequence[Row], known: Mapping[Row, tuple[Path, int]
             lines.setdefault(source, []).append((line, there))
     if not lines:
         raise VocalgenError(f"{file}: none of the {len(rows)} clips can be read; `vocalgen data verify` says why")
-    shape = (len(rows), _stored_values(next(iter(lines))).shape[1])
+    shape = (len(rows), _values_of(next(iter(lines))).shape[1])
     with atomic_path(file) as temporary:
         values: Any = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
         values[[line for line, row in enumerate(rows) if not row[1]]] = np.nan
         for source, pairs in lines.items():
             here, there = np.array(pairs).T
-            values[here] = _stored_values(source)[there]
+            values[here] = _values_of(source)[there]
         values.flush()
         digest = _digest(values)
         del values

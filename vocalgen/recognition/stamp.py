@@ -1,0 +1,58 @@
+"""What tells one version of an encoder from another without loading it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from vocalgen.recognition.encoders import layer_of
+from vocalgen.recognition.opensmile import FEATURE_SETS
+from vocalgen.shipped import shipped_models
+
+
+def stamp_of(name: str) -> str | None:
+    """Changes with an encoder: of openSMILE its version, of others the names, sizes and times of their files.
+
+    Of a hub id the files that were fetched count, whatever the hub has by now. A folder may be moved.
+
+    Args:
+        name: as `encoders.load_encoder` takes it.
+
+    Returns:
+        None where there is nothing to go by: the package or the files are not here.
+    """
+    if name in FEATURE_SETS:
+        try:
+            return f"openSMILE {version('opensmile')} {name}"
+        except PackageNotFoundError:
+            return None
+    base, layer = layer_of(name)
+    source = shipped_models().get(base, Path(base))
+    try:
+        if not source.exists():
+            source = _fetched(base)
+        files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
+        found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    except OSError:
+        return None
+    return hashlib.sha256(json.dumps([Path(base).name, layer, found]).encode()).hexdigest()
+
+
+def _fetched(name: str) -> Path:
+    """The folder of what was fetched of a hub id.
+
+    Raises:
+        FileNotFoundError: nothing was, or it is none.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, "config.json")
+    except HFValidationError as error:
+        raise FileNotFoundError(name) from error
+    if not isinstance(found, str):
+        raise FileNotFoundError(name)
+    return Path(found).parent
