@@ -72,3 +72,31 @@ def debug_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from debug import save_debug_checkpoint
 
     return save_debug_checkpoint(tmp_path_factory.mktemp("debug"))
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Manifest of the corpus of a task, made once (tests/task_corpora.py)."""
+    from task_corpora import manifest_of
+
+    from vocalgen.tasks.task import TASKS
+
+    folder = tmp_path_factory.mktemp("corpora")
+    variants = {"exvo-multitask": "-exvo", "exvo-fewshot": "-few"}
+
+    def of(task: str) -> Path:
+        corpus = folder / (TASKS[task].corpus + variants.get(task, ""))
+        if not (corpus / "corpus.csv").is_file():
+            corpus.mkdir()
+            manifest_of(task, corpus)
+        return corpus / "corpus.csv"
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random speech encoder."""
+    from test_encoders import waveform_encoder
+
+    return waveform_encoder("WavLM", tmp_path_factory.mktemp("encoders") / "wavlm")

@@ -13,9 +13,13 @@ from vocalgen.models.classifier import Recogniser, ResidualClassifier
 from vocalgen.models.emo18 import Emo18
 from vocalgen.models.heads import HeadOptions, Heads, Output, Pooling, Truth
 from vocalgen.models.mobilenet import MobileNetClassifier
-from vocalgen.models.speech import SpeechEncoder
+from vocalgen.models.speech import speech_encoder
 
 _RECOGNISERS: dict[str, type[Recogniser]] = {"residual": ResidualClassifier, "mobilenet": MobileNetClassifier}
+
+
+EMBEDDING = "embedding"
+"""Of `MultitaskNetwork.observe`; no output is called so."""
 
 
 class MultitaskNetwork(ModelMixin, ConfigMixin):
@@ -23,7 +27,7 @@ class MultitaskNetwork(ModelMixin, ConfigMixin):
 
     Args:
         encoder: `kind` and what belongs to it: `emo18` (hidden), `residual` and `mobilenet` (mel and sizes, see
-            `ResidualClassifier` and `MobileNetClassifier`), `speech` (see `SpeechEncoder`).
+            `ResidualClassifier` and `MobileNetClassifier`), `speech` (see `speech_encoder`).
         outputs: as `Output`.
         options: of the heads, as `HeadOptions`.
         prepare: how clips are to be prepared, as `data.CacheConfig`.
@@ -46,7 +50,7 @@ class MultitaskNetwork(ModelMixin, ConfigMixin):
             features = int(sizes["hidden"])
         else:
             if self.kind == "speech":
-                self.trunk = SpeechEncoder(**sizes)
+                self.trunk = speech_encoder(**sizes)
                 layers, dim = int(self.trunk.layers), int(self.trunk.dim)
             else:
                 network = _RECOGNISERS[self.kind](emotions=("none",), **sizes)
@@ -76,7 +80,16 @@ class MultitaskNetwork(ModelMixin, ConfigMixin):
     @torch.no_grad()
     def predict(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """By output: values, probabilities of classes, years (see `Output.readout`)."""
-        raw = self(x, lengths)
+        return self._read(self.features(x, lengths))
+
+    @torch.no_grad()
+    def observe(self, x: Tensor, lengths: Tensor, output: str) -> dict[str, Tensor]:
+        """As `predict`; as `embedding` also what the head of an output makes of the clip itself (B, d)."""
+        features = self.features(x, lengths)
+        return {**self._read(features), EMBEDDING: self.heads.hidden[f"to_{output}"](features[output]).float()}
+
+    def _read(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        raw = self.heads(features)
         return {output.name: output.readout(raw[output.name].float()) for output in self.outputs}
 
 

@@ -189,8 +189,8 @@ class TransformersEncoder:
             return pooled[0].double().cpu().numpy()
         inputs.pop("attention_mask", None)
         hidden = self.network(**inputs, output_hidden_states=True).hidden_states[self.layer][0]
-        if self.kind == "whisper":  # it always hears thirty seconds; the rest is padding
-            seconds_a_frame = 30.0 / hidden.shape[0]
+        if self.kind == "whisper":  # it always hears a whole window, of thirty seconds; the rest is padding
+            seconds_a_frame = self.extractor.chunk_length / hidden.shape[0]
             hidden = hidden[: max(1, round(len(wave) / rate / seconds_a_frame))]
         return hidden.mean(dim=0).double().cpu().numpy()
 

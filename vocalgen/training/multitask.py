@@ -57,7 +57,7 @@ class MobileNetEncoder:
 
 @dataclass(frozen=True)
 class SpeechOptions:
-    """A speech encoder of transformers, see `SpeechEncoder`.
+    """A speech encoder of transformers, see `models.speech.speech_encoder`.
 
     Args:
         path: hub id or folder.

@@ -1,0 +1,68 @@
+"""Networks as systems of the benchmark: trained, saved, loaded, and what they are made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_recipes import LOOP, SMALL
+
+from vocalgen import VocalgenError, audio
+from vocalgen.corpora.manifest import Manifest
+from vocalgen.tasks.deep import RECIPES, make_deep, shipped_recipe
+from vocalgen.tasks.registry import load_system, make_system
+from vocalgen.tasks.system import Options, task_data
+from vocalgen.tasks.task import TASKS
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+@pytest.mark.parametrize(
+    ("system", "task"), [("end2you", "avb-type"), ("ssl", "exvo-multitask"), ("residual", "emogator")]
+)
+def test_systems_of_the_benchmark(
+    system: str, task: str, root: Path, wavlm: Path, corpora: Any, tmp_path: Path
+) -> None:
+    recipe = RECIPES[system].get(task, RECIPES[system][""]).removesuffix(".yaml")
+    settings = [*SMALL[recipe], *LOOP, "loop.steps=2"]
+    manifest = corpora(task)
+    data, _ = task_data(TASKS[task], manifest)
+    options = Options((str(wavlm),) if system == "ssl" else (), overrides=tuple(settings), manifest=manifest)
+    made = make_system(system, TASKS[task], options)
+    assert json.loads(json.dumps(made.settings)) and str(manifest) not in json.dumps(made.settings)
+    if system == "ssl":
+        assert made.settings["speech"]["path"] == wavlm.name and len(made.settings["speech"]["checksum"]) == 64
+    fitted = made.fit(data, 101, tmp_path)
+    again = made.fit(data, 101, tmp_path)  # nothing is left to do
+    rows = data.rows("test")
+    found = fitted.predict(rows)
+    for target in TASKS[task].targets:
+        assert found[target.name].shape == (len(rows), len(target.columns))
+        np.testing.assert_allclose(again.predict(rows)[target.name], found[target.name], atol=1e-6)
+        if target.classes:
+            np.testing.assert_allclose(found[target.name].sum(1), 1, atol=1e-5)
+    fitted.save(tmp_path / "model")
+    assert not any(str(wavlm.parent) in file.read_text() for file in (tmp_path / "model").glob("*.json"))
+    heard = load_system(tmp_path / "model").score([audio.read(Manifest.load(manifest).usable().rows[rows[0]].file)])
+    for name, values in heard.items():
+        np.testing.assert_allclose(values[0], found[name][0], atol=1e-4)
+
+
+def test_what_systems_refuse_and_are_made_of(wavlm: Path, root: Path) -> None:
+    with pytest.raises(VocalgenError, match="hears clips itself; leave --encoder out"):
+        make_deep("end2you", TASKS["avb-high"], Options((str(wavlm),)))
+    with pytest.raises(VocalgenError, match="learns from one speech encoder"):
+        make_deep("ssl", TASKS["avb-high"], Options(("a", "b")))
+    started = Options(overrides=(f"init={root / 'checkpoints' / 'emogator-classifier-24k'}",), config=None)
+    init = make_deep("mobilenet", TASKS["avb-high"], started).settings["init"]
+    assert init["path"] == "emogator-classifier-24k" and len(init["checksums"][0]) == 64
+    single = make_deep("end2you", TASKS["avb-two"], Options())
+    joint = make_deep("ssl", TASKS["avb-two"], Options((str(wavlm),)))
+    assert single.config.tasks == ("avb-two",) and len(joint.config.tasks) == 5
+    few = make_deep("ssl", TASKS["exvo-fewshot"], Options((str(wavlm),)))
+    assert few.config.tasks == joint.config.tasks  # which have its targets
+    nine = make_deep("ssl", TASKS["emotion-share"], Options((str(wavlm),), config=shipped_recipe("ssl", few.task)))
+    assert nine.config.tasks == ("emotion-share",)
+    assert joint.config.speech is not None and joint.config.speech.path == str(wavlm)
