@@ -273,7 +273,9 @@ def test_what_cannot_be_is_refused(corpora: Any, tmp_path: Path, capsys: Any) ->
     assert "unknown key 'epoch'; did you mean 'epochs'" in refused(
         capsys, manifest, tmp_path, "emogator", *mlp, "--encoder", "tiny", "epoch=1"
     )
-    assert "no emotion Anger" not in refused(capsys, manifest, tmp_path, "avb-high", *mlp, "--encoder", "tiny")
+    assert "the manifest has no emotion Excitement" in refused(
+        capsys, manifest, tmp_path, "avb-high", *mlp, "--encoder", "tiny"
+    )
     assert "no such manifest; make it with `vocalgen data prepare emogator`" in refused(
         capsys, tmp_path / "absent.csv", tmp_path, "emogator"
     )
@@ -300,19 +302,27 @@ def test_clips_that_cannot_be_read_are_refused(tmp_path: Path, capsys: Any) -> N
     assert "1 clips have features that are NaN, the first devel_3" in err
 
 
-def test_flagged_test_clips_are_in_the_submission(tmp_path: Path, capsys: Any) -> None:
-    manifest = manifest_of("avb-two", tmp_path)
+def flag(manifest: Path, row: int, name: str) -> None:
     with open(manifest, newline="") as file:
         rows = list(csv.DictReader(file))
-    rows[-1]["flags"] = "silent"
+    rows[row]["flags"] = name
     with open(manifest, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def test_flagged_test_clips_are_in_the_submission(tmp_path: Path, capsys: Any) -> None:
+    manifest = manifest_of("avb-two", tmp_path)
+    flag(manifest, -1, "silent")
+    flag(manifest, -2, "duplicate")
     report = trained(capsys, manifest, tmp_path / "out", "avb-two", "--seeds", "1")
     assert any("1 test clips cannot be used" in line for line in report["warnings"])
     code, out, _ = command(capsys, "submission", "check", tmp_path / "out" / report["submission"], "--data", manifest)
     assert code == 0, out
+    predicted = json.loads((tmp_path / "out" / "seeds" / "seed-101" / "run.json").read_text())["ids"]
+    ids = [clip.id for clip in Manifest.load(manifest)]
+    assert ids[-2] in predicted and ids[-1] not in predicted  # the same audio twice is still a test clip
 
 
 def test_evaluate_scores_by_a_trained_system(tmp_path: Path, capsys: Any) -> None:
@@ -328,7 +338,7 @@ def test_evaluate_scores_by_a_trained_system(tmp_path: Path, capsys: Any) -> Non
     )
     arguments = ("--protocol", tmp_path / "protocol.yaml", "--vocoder", "griffin-lim", "-e", "adoration,amusement,awe")
     code, _, err = command(
-        capsys, "evaluate", tmp_path / "clips", "--reference", manifest, "--encoder", tmp_path / "judge", *arguments,
+        capsys, "evaluate", tmp_path / "clips", "--reference", manifest, "--classifier", tmp_path / "judge", *arguments,
         "--out", tmp_path / "report", *OPTIONS,
     )  # fmt: skip
     assert code == 0, err

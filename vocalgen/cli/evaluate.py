@@ -31,6 +31,8 @@ def evaluate(
     encoder: Annotated[
         list[str] | None,
         typer.Option(
+            "--encoder",
+            "--classifier",
             metavar="MODEL",
             help="Scorer in place of the protocol's, also a folder of `vocalgen benchmark`; may be repeated, the first "
             "is the main one.",

@@ -68,17 +68,27 @@ class Listener:
 
     def predict(self, count: int, wave: Callable[[int], np.ndarray]) -> dict[str, Array]:
         """By output (count, size or 1) float64 of prepared waves (samples,), which `wave(place)` gives."""
-        found = {
-            output.name: np.zeros((count, 1 if output.kind == "years" else output.size))
-            for output in self.network.outputs
-        }
+        return self._collected(count, wave, self.network.predict)
+
+    def observe(self, count: int, wave: Callable[[int], np.ndarray], output: str) -> dict[str, Array]:
+        """`MultitaskNetwork.observe` of prepared waves, as `predict`."""
+        return self._collected(count, wave, lambda x, lengths: self.network.observe(x, lengths, output))
+
+    def _collected(
+        self,
+        count: int,
+        wave: Callable[[int], np.ndarray],
+        compute: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    ) -> dict[str, Array]:
+        found: dict[str, Array] = {}
         self.network.eval()
         for start in range(0, count, CHUNK):
             inputs = self.inputs([wave(place) for place in range(start, min(start + CHUNK, count))])
             order = sorted(range(len(inputs)), key=lambda place: len(inputs[place]))
             for first in range(0, len(order), BATCH):
                 places = order[first : first + BATCH]
-                predicted = self.network.predict(*self.batch([inputs[place] for place in places]))
-                for name, values in predicted.items():
+                computed = compute(*self.batch([inputs[place] for place in places]))
+                for name, values in computed.items():
+                    found.setdefault(name, np.zeros((count, values.shape[1])))
                     found[name][[start + place for place in places]] = values.double().cpu().numpy()
         return found

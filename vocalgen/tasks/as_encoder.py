@@ -12,12 +12,12 @@ from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.encoders import Encoder, load_encoder
 from vocalgen.recognition.scores import Scores
-from vocalgen.shipped import file_sha256
+from vocalgen.shipped import file_sha256, weight_files
+from vocalgen.tasks.deep import DeepRecogniser
 from vocalgen.tasks.feature_systems import FeatureRecogniser
-from vocalgen.tasks.mlp import Mlp
 from vocalgen.tasks.registry import load_system
 from vocalgen.tasks.runs import model_of
-from vocalgen.tasks.system import DESCRIPTION, WEIGHTS
+from vocalgen.tasks.system import DESCRIPTION
 from vocalgen.tasks.task import Target
 
 LEAST = 1e-9
@@ -25,10 +25,10 @@ LEAST = 1e-9
 
 
 class SystemEncoder:
-    """A system on features of one encoder that predicts emotions.
+    """A system that predicts emotions from the features of one encoder, or by a network of its own.
 
-    The embedding is what the perceptron's heads see (64 values), of linear systems the features. Logits are logarithms
-    of probabilities, or log-odds of intensities.
+    The embedding is what the head of the emotions sees: 64 values of a perceptron, the hidden layer of a network; of
+    linear systems the features. Logits are logarithms of probabilities, or log-odds of intensities.
 
     Args:
         recogniser: the system.
@@ -36,34 +36,35 @@ class SystemEncoder:
         name, checksum: what reports call it by.
     """
 
-    def __init__(self, recogniser: FeatureRecogniser, target: Target, name: str, checksum: str) -> None:
+    def __init__(
+        self, recogniser: FeatureRecogniser | DeepRecogniser, target: Target, name: str, checksum: str
+    ) -> None:
         self.recogniser, self.target, self.name, self.checksum = recogniser, target, name, checksum
-        self.prepare: CacheConfig = recogniser.encoders[0].prepare
+        self.prepare: CacheConfig = recogniser.prepare
         self.emotions: Vocabulary = match_vocabulary(target.columns)
 
     def score(self, waves: Sequence[np.ndarray]) -> Scores:
         """Scores of prepared waves (samples,)."""
-        model = self.recogniser.model
-        x = self.recogniser.encoders[0].score(waves).embeddings.astype(np.float32)
-        values = np.clip(model(x)[self.target.name].astype(np.float64), LEAST, 1 - LEAST)
-        logits = np.log(values) - (0.0 if self.target.classes else np.log1p(-values))
-        return Scores(model.hidden(x) if isinstance(model, Mlp) else x.astype(np.float64), logits)
+        embedding, values = self.recogniser.observe(waves, self.target)
+        values = np.clip(values.astype(np.float64), LEAST, 1 - LEAST)
+        return Scores(embedding, np.log(values) - (0.0 if self.target.classes else np.log1p(-values)))
 
 
 def load_scorer(name: str, device: str = "cpu") -> Encoder:
     """`recognition.encoders.load_encoder`, which also takes the folder of a benchmark or its model.
 
     Raises:
-        VocalgenError: as there; a system without emotions, or one that is not on the features of one encoder.
+        VocalgenError: as there; a system without emotions, or one that hears clips in several ways.
     """
     folder = model_of(Path(name))
     if not (folder / DESCRIPTION).is_file():
         return load_encoder(name, device)
     system = load_system(folder, device)
     targets = [target for target in system.task.targets if target.name in ("emotions", "emotion")]
-    if not targets or not isinstance(system, FeatureRecogniser) or len(system.encoders) != 1:
+    several = isinstance(system, FeatureRecogniser) and len(system.encoders) > 1
+    if not targets or several or not isinstance(system, FeatureRecogniser | DeepRecogniser):
         raise VocalgenError(
-            f"{name} cannot score clips: it takes a system that predicts emotions from the features of one encoder"
+            f"{name} cannot score clips: it takes a system that predicts emotions, from the features of one encoder or by "
+            f"a network of its own"
         )
-    title = Path(name).resolve().name
-    return SystemEncoder(system, targets[0], title, file_sha256(folder / WEIGHTS))
+    return SystemEncoder(system, targets[0], Path(name).resolve().name, file_sha256(weight_files(folder)[0]))

@@ -16,13 +16,14 @@ from torch import Tensor
 from vocalgen.config import build, read_values
 from vocalgen.data import WaveCache
 from vocalgen.errors import VocalgenError
+from vocalgen.models.multitask import EMBEDDING
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import TransformersEncoder
 from vocalgen.recognition.multitask import Listener
 from vocalgen.shipped import file_sha256, weight_files
 from vocalgen.tasks.labels import labelled_clips
 from vocalgen.tasks.system import Options, Rows, TaskData, Wave, describe, prepared
-from vocalgen.tasks.task import TASKS, Array, Task, task_of
+from vocalgen.tasks.task import TASKS, Array, Target, Task, task_of
 from vocalgen.training.loop import Trainer
 from vocalgen.training.multitask import MultitaskConfig, MultitaskObjective
 from vocalgen.training.record import Previews
@@ -160,12 +161,17 @@ class DeepRecogniser:
     """A saved network."""
 
     def __init__(self, task: Task, listener: Listener) -> None:
-        self.task, self.listener = task, listener
+        self.task, self.listener, self.prepare = task, listener, listener.prepare
 
     def score(self, clips: Sequence[tuple[Wave, int]]) -> dict[str, Array]:
         """As `Recogniser.score`."""
-        found = self.listener.predict(len(clips), lambda place: prepared(*clips[place], self.listener.prepare))
+        found = self.listener.predict(len(clips), lambda place: prepared(*clips[place], self.prepare))
         return {target.name: found[target.name] for target in self.task.targets}
+
+    def observe(self, waves: Sequence[Wave], target: Target) -> tuple[Array, Array]:
+        """Prepared clips: what the head of a target makes of them (clips, d), and its prediction."""
+        found = self.listener.observe(len(waves), lambda place: waves[place], target.name)
+        return found[EMBEDDING], found[target.name]
 
 
 def make_deep(name: str, task: Task, options: Options) -> DeepSystem:

@@ -15,12 +15,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from vocalgen.config import build, read_values
+from vocalgen.data import CacheConfig
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.features import Features, features_of
 from vocalgen.tasks.linear import LrSettings, SvrSettings, linear_from, search
-from vocalgen.tasks.mlp import CHUNK, MlpSettings, mlp_from, predicted, train_mlp
+from vocalgen.tasks.mlp import CHUNK, Mlp, MlpSettings, mlp_from, predicted, train_mlp
 from vocalgen.tasks.system import WEIGHTS, Fitted, Options, Rows, TaskData, Wave, describe, prepared
-from vocalgen.tasks.task import TASKS, Array, Task
+from vocalgen.tasks.task import TASKS, Array, Target, Task
 
 T = TypeVar("T", MlpSettings, SvrSettings, LrSettings)
 
@@ -146,6 +147,18 @@ class FeatureRecogniser:
             for encoder in self.encoders
         ]
         return self.model(np.concatenate(parts, axis=1).astype(np.float32))
+
+    @property
+    def prepare(self) -> CacheConfig:
+        """How the first encoder wants clips."""
+        prepare: CacheConfig = self.encoders[0].prepare
+        return prepare
+
+    def observe(self, waves: Sequence[Wave], target: Target) -> tuple[Array, Array]:
+        """Prepared clips of a system on one encoder: what the head of a target sees (clips, d), and its prediction."""
+        x = self.encoders[0].score(waves).embeddings.astype(np.float32)
+        seen = self.model.hidden(x) if isinstance(self.model, Mlp) else x.astype(np.float64)
+        return seen, self.model(x)[target.name]
 
 
 def make_mlp(name: str, task: Task, options: Options) -> FeatureSystem:

@@ -20,9 +20,9 @@ from vocalgen.metrics.intervals import Interval
 from vocalgen.shipped import file_sha256
 from vocalgen.tasks.report import markdown
 from vocalgen.tasks.runs import MODEL, PREDICTIONS, Run, key_of, read_seed, write_run
-from vocalgen.tasks.scores import by_column, further
+from vocalgen.tasks.scores import by_column, further, intervals
 from vocalgen.tasks.submit import submit
-from vocalgen.tasks.system import Rows, System, TaskData, task_data
+from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
 from vocalgen.tasks.task import DIRECTION, Array, Task, labelled
 from vocalgen.weights import read_json
 
@@ -181,9 +181,9 @@ def _detail(plan: Plan, data: TaskData, truth: Mapping[str, Array], rows: Rows, 
     prediction = run.of([data.ids[row] for row in rows])
     of_rows = {name: values[rows] for name, values in truth.items()}
     speakers = [data.speakers[row] for row in rows]
-    intervals: dict[str, Interval] = _or_nothing(lambda: plan.task.intervals(of_rows, prediction, speakers, plan.draws))
+    found: dict[str, Interval] = _or_nothing(lambda: intervals(plan.task, of_rows, prediction, speakers, plan.draws))
     return {
-        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "intervals": {name: list(interval) for name, interval in found.items()},
         "columns": _or_nothing(lambda: by_column(plan.task, of_rows, prediction)),
     }
 
@@ -239,6 +239,11 @@ def _warnings(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> list[str
             found.append(f"speakers of {split} are unknown: its intervals are over clips, and too narrow")
         elif len(rows) and len(speakers) < 10:
             found.append(f"{split} has {len(speakers)} speakers: its intervals are rough")
+    if plan.task.name in SUPPORT and len(data.rows("test")) and not data.support[data.rows("test")].any():
+        found.append(
+            "no test speaker has labelled clips to be known by, so that nothing is personalised in test: prepare the "
+            "few-shot release (`vocalgen data prepare hume-vocalburst DIR --fewshot`)"
+        )
     if not len(parts["test"]):
         found.append("the test clips have no labels here: there is no test score")
     return found

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vocalgen.metrics.prediction import accuracy, ccc, mae, pearson, s_mtl, spearman
+from vocalgen.metrics.intervals import Interval
+from vocalgen.metrics.prediction import accuracy, bootstrap, ccc, mae, pearson, s_mtl, spearman
 from vocalgen.tasks.task import Array, Target, Task
 
 OFFICIAL = " (official code)"
 """Follows the names of metrics with the bias of the official CCC."""
+
+
+def scores(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, float]:
+    """`Task.score`, the deciding metric first, and `further`.
+
+    Raises:
+        ValueError: as `Task.score`.
+    """
+    return {**task.score(truth, prediction), **further(task, truth, prediction)}
+
+
+def intervals(
+    task: Task,
+    truth: Mapping[str, Array],
+    prediction: Mapping[str, Array],
+    speakers: Sequence[str],
+    draws: int = 1000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """`scores` with 95 % intervals by bootstrap over speakers, and over clips where a speaker is unknown ("").
+
+    Raises:
+        ValueError: as `Task.score`; most resamples have no score.
+    """
+    clusters = [speaker or f"clip {row}" for row, speaker in enumerate(speakers)]
+    rows = np.arange(len(clusters))
+    drawn: list[dict[str, float]] = []  # all metrics of the resamples, which are the same for each of them
+
+    def scored(chosen: Array) -> dict[str, float]:
+        try:
+            drawn.append(scores(task, _rows(truth, chosen), _rows(prediction, chosen)))
+        except ValueError:  # of a resample where all is constant
+            drawn.append({})
+        return drawn[-1]
+
+    first, *others = scores(task, truth, prediction)
+    found = {
+        first: bootstrap(lambda chosen, _: scored(chosen).get(first, math.nan), rows, rows, clusters, draws, seed=seed)
+    }
+    for metric in others:
+        known = iter(drawn)
+        found[metric] = bootstrap(
+            lambda *_, known=known, metric=metric: next(known).get(metric, math.nan),
+            rows, rows, clusters, draws, seed=seed,
+        )  # fmt: skip
+    return found
+
+
+def _rows(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
+    return {name: value[rows] for name, value in values.items()}
 
 
 def further(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +13,7 @@ from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, TYPES
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.emotions import EMOGATOR30, HUME10, PROSODY9, SONATA25, Vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.metrics.intervals import Interval
-from vocalgen.metrics.prediction import bootstrap, ccc, mae, s_mtl, spearman, uar
+from vocalgen.metrics.prediction import ccc, mae, s_mtl, spearman, uar
 
 Array = NDArray[Any]
 
@@ -138,53 +137,10 @@ class Task:
             return single
         return {"S_MTL": s_mtl(single["CCC"], single["UAR"], single["MAE"]), **single}
 
-    def intervals(
-        self,
-        truth: Mapping[str, Array],
-        prediction: Mapping[str, Array],
-        speakers: Sequence[str],
-        draws: int = 1000,
-        seed: int = 0,
-    ) -> dict[str, Interval]:
-        """`score` with 95 % intervals by bootstrap over speakers, and over clips where a speaker is unknown ("").
-
-        Raises:
-            ValueError: as `score`; most resamples have no score.
-        """
-        clusters = [speaker or f"clip {row}" for row, speaker in enumerate(speakers)]
-        rows = np.arange(len(clusters))
-
-        drawn: list[dict[str, float]] = []  # all metrics of the resamples, which are the same for each of them
-
-        def scored(chosen: Array) -> dict[str, float]:
-            try:
-                drawn.append(self.score(_rows(truth, chosen), _rows(prediction, chosen)))
-            except ValueError:  # of a resample where all is constant
-                drawn.append({})
-            return drawn[-1]
-
-        nothing = float("nan")
-        first, *others = self.score(truth, prediction)
-        decisive = bootstrap(
-            lambda chosen, _: scored(chosen).get(first, nothing), rows, rows, clusters, draws, seed=seed
-        )
-        found = {first: decisive}
-        for metric in others:
-            known = iter(drawn)
-            found[metric] = bootstrap(
-                lambda *_, known=known, metric=metric: next(known).get(metric, nothing),
-                rows, rows, clusters, draws, seed=seed,
-            )  # fmt: skip
-        return found
-
 
 def labelled(values: Array) -> NDArray[np.bool_]:
     """(n,) whether a clip has one label at least, of labels as `Target.truth` gives them."""
     return np.asarray(np.isfinite(values).any(axis=1) if values.ndim == 2 else values >= 0)
-
-
-def _rows(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
-    return {name: value[rows] for name, value in values.items()}
 
 
 def _strongest(intensities: NDArray[np.float64]) -> NDArray[np.int64]:
