@@ -192,6 +192,7 @@ def test_splits_are_drawn_by_speaker(tmp_path: Path) -> None:
         (["file,emotion,split", "a.wav,awe"], "row 2 has 2 cells"),
         (["file,emotion,split,speaker", "a.wav,awe,train,s", "b.wav,awe,test,s"], "one split only"),
         (["file,emotion,split", "a.wav,awe,train", "a.wav,awe,train"], "is taken by row 2"),
+        (["file;emotion;split", "a.wav;awe;train"], "separated by semicolons: save it with commas"),
     ],
 )
 def test_bad_folder_tables(tmp_path: Path, lines: list[str], message: str) -> None:
@@ -199,6 +200,14 @@ def test_bad_folder_tables(tmp_path: Path, lines: list[str], message: str) -> No
     with pytest.raises(VocalgenError, match=message) as caught:
         folder.scan(table(tmp_path, *lines), None if inferring else EMOGATOR30)
     assert "\n" not in str(caught.value)
+
+
+def test_folder_labels_from_1_to_100_are_recognised(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,emotion:Awe,emotion:Fear,split", "a.wav,1,0,train", "b.wav,80,,test", "c.wav,9,9,test")
+    with pytest.raises(
+        VocalgenError, match=r"row 3: .*Awe: '80' is not a number from 0 to 1; the labels look like 1 to"
+    ):
+        folder.scan(path)
 
 
 def test_bad_folder_sources(tmp_path: Path) -> None:

@@ -79,6 +79,26 @@ def test_what_is_wrong_is_named(corpus: Path, text: str, words: str) -> None:
         scan(corpus)
 
 
+@pytest.mark.parametrize("name", ["train", "devel", "test"])
+def test_every_column_of_every_table_is_needed(corpus: Path, name: str) -> None:
+    (corpus / "lab" / f"{name}.csv").write_text(HEADER.replace("Calmness", "Calm") + "\n" + line("x.wav", 0.1))
+    with pytest.raises(VocalgenError, match=rf"{name}\.csv: column Calmness is missing; is 'Calm' meant for it\?"):
+        scan(corpus)
+
+
+def test_another_separator_is_recognised(corpus: Path) -> None:
+    table = corpus / "lab" / "devel.csv"
+    table.write_text(table.read_text().replace(",", ";"))
+    with pytest.raises(VocalgenError, match=r"devel\.csv has one column only; .* semicolons: save it with commas"):
+        scan(corpus)
+
+
+def test_labels_from_1_to_100_are_recognised(corpus: Path) -> None:
+    (corpus / "lab" / "train.csv").write_text(f"{HEADER}\na.wav{',40' * 9}\nb.wav{',1' * 9}\nc.wav{',100' * 9}\n")
+    with pytest.raises(VocalgenError, match=r"Anger: 40 is outside \[0, 1\]; the labels look like 1 to 100: divide"):
+        scan(corpus)
+
+
 def test_folders_without_the_release(tmp_path: Path) -> None:
     with pytest.raises(VocalgenError, match=r"has no lab/train\.csv"):
         scan(tmp_path)

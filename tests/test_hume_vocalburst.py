@@ -52,7 +52,7 @@ def write(path: Path, table: list[dict[str, Any]], columns: list[str] | None = N
 
 def exvo(folder: Path, table: list[dict[str, Any]] | None = None, columns: list[str] | None = None) -> Path:
     write(folder / "data_info.csv", table or rows(), columns)
-    (folder / "wav").mkdir(exist_ok=True)
+    (folder / "wav").mkdir(exist_ok=True, parents=True)
     return folder
 
 
@@ -128,10 +128,105 @@ def test_the_avb_release(tmp_path: Path) -> None:
 
 def test_one_table_of_all_avb_labels(tmp_path: Path) -> None:
     (tmp_path / "audio" / "wav").mkdir(parents=True)
-    write(tmp_path / "labels" / "data_info.csv", [{**row, "Valence": 0.5, "China_Awe": 1.0} for row in rows()])
+    made = [{**row, "Valence": 0.5, "Arousal": 0.25, **dict.fromkeys(CULTURE, 1.0)} for row in rows()]
+    columns = ["File_ID", "Split", "Country_string", "Valence", "Arousal", *HUME10.emotions, *CULTURE]
+    write(tmp_path / "labels" / "data_info.csv", made, columns)
     manifest = scan(tmp_path)
-    assert (manifest.numbers("Valence", "China_Awe") == [0.5, 1.0]).all()
+    assert (manifest.numbers("Valence", "Arousal", "Venezuela_Surprise") == [0.5, 0.25, 1.0]).all()
     assert manifest.texts("Country")[1] == "South Africa"
+
+
+@pytest.mark.parametrize("fewshot", [False, True])
+def test_both_releases_in_one_folder_are_joined(tmp_path: Path, fewshot: bool) -> None:
+    exvo(avb(tmp_path))
+    if fewshot:
+        (tmp_path / "data_info.csv").rename(tmp_path / "data_info.fewshot.csv")
+    manifest = scan(tmp_path, fewshot)
+    assert [clip.id for clip in manifest] == [f"{number:05d}" for number in range(5, 14)]
+    train = manifest.split("train").where([True, False, False]).rows[0]
+    first = rows()[0]
+    known = dict(zip(manifest.labels, train.labels, strict=True))
+    assert train.speaker == first["Subject_ID"] and train.intensities == tuple(INTENSITIES[0])
+    assert (known["Age"], known["Country"]) == ("20.5", "China")
+    assert (known["Voc_Type"], known["Valence"], known["Arousal"]) == ("Gasp", "0.0", "0.9")
+    assert known["United States_Awe"] == "0.09"
+    assert len(manifest.notes) == 1
+
+
+def test_what_one_of_the_joined_tables_lacks_is_said(tmp_path: Path) -> None:
+    exvo(avb(tmp_path), rows()[:8])
+    manifest = scan(tmp_path)
+    assert len(manifest) == 9 and manifest.rows[8].speaker == ""
+    assert f"1 clips of other tables are not in {tmp_path / 'data_info.csv'}" in manifest.notes
+
+
+def test_joined_tables_may_be_rounded_but_not_differ(tmp_path: Path) -> None:
+    avb(tmp_path)
+    exvo(tmp_path, [{**row, "Awe": round(row["Awe"] - 4e-4, 4)} if row["Awe"] else row for row in rows()])
+    assert scan(tmp_path).rows[1].intensities[0] == pytest.approx(INTENSITIES[1][0] - 4e-4)
+    exvo(tmp_path, changed(1, Fear=0.987))
+    table, other = tmp_path / "labels" / "high_info.csv", tmp_path / "data_info.csv"
+    with pytest.raises(VocalgenError) as caught:
+        scan(tmp_path)
+    assert str(caught.value) == (
+        f"{table}, row 3, column Fear: [00006] has {INTENSITIES[1][4]} here and 0.987 in {other}, row 3; "
+        "the tables disagree"
+    )
+
+
+TABLES = {
+    "data_info.csv": ("Split", "Subject_ID", "Age", *HUME10.emotions),
+    "labels/high_info.csv": ("Split", *HUME10.emotions),
+    "labels/two_info.csv": ("Split", "Valence", "Arousal"),
+    "labels/culture_info.csv": ("Split", *CULTURE[::13]),
+    "labels/type_info.csv": ("Split", "Voc_Type"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_column_of_every_table_is_needed(tmp_path: Path, name: str) -> None:
+    exvo(avb(tmp_path))
+    text = (tmp_path / name).read_text()
+    header, _, rest = text.partition("\n")
+    for column in TABLES[name]:
+        renamed = [f"{other}_x" if other == column else other for other in header.split(",")]
+        (tmp_path / name).write_text(",".join(renamed) + "\n" + rest)
+        with pytest.raises(VocalgenError) as caught:
+            scan(tmp_path)
+        assert f"{name}: column {column} is missing; is '{column}_x' meant for it?" in str(caught.value)
+
+
+def test_one_form_of_the_country_is_needed(tmp_path: Path) -> None:
+    exvo(tmp_path, columns=[name for name in rows()[0] if not name.startswith("Country")])
+    with pytest.raises(VocalgenError, match="column Country_string or Country is missing"):
+        scan(tmp_path)
+
+
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+def test_another_separator_is_recognised(tmp_path: Path, mark: str, word: str) -> None:
+    table = exvo(tmp_path) / "data_info.csv"
+    table.write_text(table.read_text().replace(",", mark))
+    with pytest.raises(VocalgenError, match=rf"has one column only; .* separated by {word}: save it with commas"):
+        scan(tmp_path)
+
+
+def test_labels_from_1_to_100_are_recognised(tmp_path: Path) -> None:
+    table = rows()
+    for row in table[:6]:
+        row |= {name: 100 * row[name] for name in HUME10.emotions}
+    with pytest.raises(VocalgenError, match=r"outside \[0, 1\]; the labels look like 1 to 100: divide them by 100"):
+        scan(exvo(tmp_path / "all", table))
+    with pytest.raises(VocalgenError, match=r"column Awe: 64 is outside \[0, 1\]$"):
+        scan(exvo(tmp_path / "one", changed(1, Awe=64)))
+
+
+@pytest.mark.parametrize("place", ["webm", "audio/webm"])
+def test_a_release_of_webm_files(tmp_path: Path, place: str) -> None:
+    write(tmp_path / "data_info.csv", rows())
+    (tmp_path / place).mkdir(parents=True)
+    assert scan(tmp_path).rows[0].file == tmp_path / place / "00005.webm"
+    (tmp_path / "wav").mkdir()
+    assert scan(tmp_path).rows[0].file == tmp_path / "wav" / "00005.wav"
 
 
 def test_the_official_order_of_forty_cultures() -> None:
@@ -167,11 +262,14 @@ def changed(place: int, **cells: Any) -> list[dict[str, Any]]:
     [
         (changed(2, File_ID="5x"), r"row 4, column File_ID: '5x' is not of the form \[00001\]"),
         (changed(2, File_ID="[00005]"), r"row 4, column File_ID: \[00005\] stands in row 2 too"),
-        (changed(1, Split="Trian"), "row 3, column Split: 'trian' is none of Train, Val, Test"),
+        (changed(1, Split="Trian"), "row 3, column Split: 'Trian' is none of Train, Val, Test"),
         (changed(0, Awe="1.2"), r"row 2, column Awe: 1.2 is outside \[0, 1\]"),
         (changed(0, Fear="high"), "row 2, column Fear: 'high' is not a number"),
         (changed(0, Country="7"), "row 2, column Country: '7' is none of China"),
-        (changed(0, Country_string="Venezuela"), "the tables disagree: China and Venezuela"),
+        (
+            changed(0, Country_string="Venezuela"),
+            r"row 2, column Country: \[00005\] has China here and Venezuela in Country_string",
+        ),
         (changed(0, Age="-3"), "row 2, column Age: -3 is outside"),
         (changed(3, Subject_ID="Speaker_0"), "speaker Speaker_0 is in validation here and in train"),
     ],
@@ -185,7 +283,8 @@ def test_tables_that_disagree(tmp_path: Path) -> None:
     avb(tmp_path)
     table = [{"File_ID": row["File_ID"], "Split": "Val", "Voc_Type": "Gasp"} for row in rows()[:1]]
     write(tmp_path / "labels" / "type_info.csv", table)
-    with pytest.raises(VocalgenError, match=r"type_info\.csv, row 2, column Split: the tables disagree: Train and Val"):
+    words = r"type_info\.csv, row 2, column Split: \[00005\] has validation here and train in .*high_info\.csv, row 2;"
+    with pytest.raises(VocalgenError, match=words):
         scan(tmp_path)
 
 
@@ -201,5 +300,6 @@ def test_folders_without_the_release(tmp_path: Path) -> None:
         scan(tmp_path, fewshot=True)
     write(tmp_path / "data_info.csv", rows(), ["File_ID", "Awe"])
     (tmp_path / "wav").mkdir()
-    with pytest.raises(VocalgenError, match="column Split is missing; its first line has file_id, awe"):
+    words = "column Split, Subject_ID, Country_string or Country .* is missing; its first line has File_ID, Awe"
+    with pytest.raises(VocalgenError, match=words):
         scan(tmp_path)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vocalgen.corpora.manifest import COLUMNS, EMOTION_PREFIX, SPLITS, Clip, Manifest
+from vocalgen.corpora.table import scale_hint, separator_hint
 from vocalgen.emotions import (
     VOCABULARIES,
     Condition,
@@ -96,7 +97,7 @@ def scan(
     if vocabulary is None:
         vocabulary = _infer_vocabulary(rows, path.stem)
     root = path if table is None else table.parent
-    conditions = [_condition(row, vocabulary) for row in rows]
+    conditions = [_condition(row, vocabulary, rows) for row in rows]
     splits, split_notes = _splits(rows, split, seed)
     clips = [
         _clip(row, root, clip_split, values)
@@ -143,7 +144,8 @@ def _read_csv(lines: Iterable[str], table: Path) -> list[_Row]:
     if repeated:
         raise VocalgenError(f"{table}: column {', '.join(repeated)} appears twice; keep one")
     if not set(header) & set(_SYNONYMS["file"]):
-        raise VocalgenError(f"{table} has no column `file` (found: {', '.join(header) or 'nothing'}); add it")
+        todo = separator_hint(header) or "add it"
+        raise VocalgenError(f"{table} has no column `file` (found: {', '.join(header) or 'nothing'}); {todo}")
     rows = []
     for number, cells in enumerate(reader, start=2):
         if cells:
@@ -191,7 +193,7 @@ def _names(emotion: Any) -> set[str]:
     return {slug(str(part)) for part in parts} - {""}
 
 
-def _condition(row: _Row, vocabulary: Vocabulary) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def _condition(row: _Row, vocabulary: Vocabulary, rows: list[_Row]) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Intensities of a row and the notes about approximated names."""
     emotion = row.get("emotion")
     try:
@@ -202,17 +204,18 @@ def _condition(row: _Row, vocabulary: Vocabulary) -> tuple[tuple[float, ...], tu
                 else parse_condition(str(emotion), vocabulary)
             )
             return condition.intensities, condition.notes
-        columns = {slug(column.removeprefix(EMOTION_PREFIX)): value for column, value in row.cells.items()}
+        columns = {slug(column.removeprefix(EMOTION_PREFIX)): column for column in row.cells}
         missing = [emotion for emotion in vocabulary.emotions if slug(emotion) not in columns]
         if missing:
             raise VocalgenError(f"no emotion given, and no intensity column {EMOTION_PREFIX}{missing[0]}")
-        return tuple(_intensity(columns[slug(name)], name) for name in vocabulary.emotions), ()
+        return tuple(_intensity(row, columns[slug(name)], name, rows) for name in vocabulary.emotions), ()
     except VocalgenError as error:
         where = f"row {row.number}" if row.number else row.text("file")
         raise VocalgenError(f"{where}: {error}") from error
 
 
-def _intensity(value: Any, emotion: str) -> float:
+def _intensity(row: _Row, column: str, emotion: str, rows: list[_Row]) -> float:
+    value = row.cells[column]
     if value is None or str(value).strip().lower() in ("", "nan"):
         return math.nan
     try:
@@ -220,7 +223,8 @@ def _intensity(value: Any, emotion: str) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not 0.0 <= number <= 1.0:
-        raise VocalgenError(f"column {EMOTION_PREFIX}{emotion}: {value!r} is not a number from 0 to 1")
+        hint = scale_hint(other.cells.get(column) for other in rows)
+        raise VocalgenError(f"column {EMOTION_PREFIX}{emotion}: {value!r} is not a number from 0 to 1{hint}")
     return number
 
 

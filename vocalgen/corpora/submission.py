@@ -16,37 +16,12 @@ from pathlib import Path
 from vocalgen.atomic import atomic_write_text
 from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, TYPES
 from vocalgen.corpora.manifest import Manifest
+from vocalgen.corpora.table import Column
 from vocalgen.emotions import HUME10, PROSODY9
 from vocalgen.errors import VocalgenError
 
 SHOWN = 5
 """Problems of one kind that are listed."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """What cells of a column may hold.
-
-    Args:
-        low, high: of numbers.
-        words: the only values, if not numbers.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
-    words: tuple[str, ...] = ()
-
-    def problem(self, text: str) -> str:
-        """What is wrong with a cell; "" if nothing is."""
-        if self.words:
-            return "" if text in self.words else f"{text!r} is none of {', '.join(self.words)}"
-        try:
-            value = float(text)
-        except ValueError:
-            return f"{text!r} is not a number"
-        if not math.isfinite(value):
-            return f"{text} is no finite number"
-        return "" if self.low <= value <= self.high else f"{text} is outside [{self.low:g}, {self.high:g}]"
 
 
 @dataclass(frozen=True)
@@ -90,9 +65,7 @@ FORMATS = {
     "avb-two": Format("A-VB-Two", "File_ID", True, {"Valence": Column(), "Arousal": Column()}),
     "avb-culture": Format("A-VB-Culture", "File_ID", True, dict.fromkeys(CULTURE, Column())),
     "avb-type": Format("A-VB-Type", "File_ID", True, {"Voc_Type": Column(words=TYPES)}),
-    "emotion-share": Format(
-        "Emotion-Share", "filename", False, dict.fromkeys(PROSODY9.emotions, Column(-math.inf, math.inf))
-    ),
+    "emotion-share": Format("Emotion-Share", "filename", False, dict.fromkeys(PROSODY9.emotions, _ANY)),
 }
 """By task. Country is a number, 0 to 3 in the order of `COUNTRIES`; shares of emotions are scored by rank."""
 
