@@ -246,37 +246,39 @@ def test_a_killed_run_goes_on_where_it_was(manifest: Path, encoder: str, heard: 
     assert np.allclose(features_of(manifest, encoder).values, kept, atol=1e-5)
 
 
-TOGETHER = """
+SECOND = """
 import sys
 from vocalgen.recognition import features
-embed, complete = features._embed, features._complete
+complete = features._complete
 
 def asked(*arguments):
     print("asked", flush=True)
     return complete(*arguments)
 
-def computed(*arguments):
-    sys.stdin.readline()  # goes on when both have asked
-    return embed(*arguments)
-
-features._complete, features._embed = asked, computed
+features._complete = asked
 found = features.features_of(sys.argv[1], sys.argv[2], progress=False)
-print(found.new, found.values.shape, found.values.tobytes().hex())
+print(found.new, found.values.tobytes().hex())
 """
 
 
-def test_two_processes_that_ask_for_the_same_compute_it_once(manifest: Path, encoder: str) -> None:
-    command = [sys.executable, "-c", TOGETHER, str(manifest), encoder]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    for process in processes:
-        assert process.stdout is not None and process.stdout.readline() == "asked\n"
-    for process in processes:
-        assert process.stdin is not None
-        print("both have", file=process.stdin, flush=True)
-    said = [process.communicate(timeout=120)[0].split(maxsplit=1) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert sorted(new for new, _ in said) == ["0", str(CLIPS)] and said[0][1] == said[1][1]
-    assert features_of(manifest, encoder).new == 0
+def test_two_processes_that_ask_for_the_same_compute_it_once(
+    manifest: Path, encoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first begins to compute when the second has asked, which then waits."""
+    second: list[subprocess.Popen[str]] = []
+    embed = features._embed
+
+    def joined(*arguments: object) -> object:
+        command = [sys.executable, "-c", SECOND, str(manifest), encoder]
+        second.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        assert second[0].stdout is not None and second[0].stdout.readline() == "asked\n"
+        return embed(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(features, "_embed", joined)
+    found = features_of(manifest, encoder)
+    new, values = second[0].communicate(timeout=120)[0].split()
+    assert (found.new, int(new), len(second)) == (CLIPS, 0, 1)
+    assert bytes.fromhex(values) == found.values.tobytes()
     assert not list(manifest.parent.glob("manifest-features/*.parts"))
 
 
