@@ -20,10 +20,11 @@ from vocalgen.cli.main import run
 from vocalgen.corpora.emogator import scan
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig
-from vocalgen.emotions import EMOGATOR30
+from vocalgen.emotions import EMOGATOR30, HUME10
 from vocalgen.recognition.scores import Scores
 from vocalgen.tasks.as_encoder import load_scorer
 from vocalgen.tasks.feature_systems import FeatureSystem
+from vocalgen.tasks.fewshot import calibration
 from vocalgen.tasks.system import prepared
 from vocalgen.tasks.task import TASKS
 
@@ -245,6 +246,57 @@ def test_files_are_classified_as_the_corpus_was(corpora: Any, tmp_path: Path, ca
     assert code == 0 and TASKS[task].targets[0].name in out
     code, _, err = command(capsys, "classify", tmp_path / "broken.wav", "--model", tmp_path / "out")
     assert code == 2 and "none of the 1 files could be read" in err
+
+
+def test_files_of_a_speaker_who_is_enrolled(corpora: Any, tmp_path: Path, capsys: Any) -> None:
+    manifest = corpora("exvo-fewshot")
+    trained(
+        capsys, manifest, tmp_path / "out", "exvo-fewshot", "--system", "mlp-enrolled", "--encoder", "tiny",
+        "--seeds", "1", "epochs=2",
+    )  # fmt: skip
+    path = tmp_path / "out" / "model" / "system.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "slope": 0.1, "offset": 0.1}))
+    clips = [clip for clip in Manifest.load(manifest).split("test").rows]
+    known, labels = clips[0].file, [0.1 * k for k in range(10)]
+    with open(tmp_path / "speaker.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", *HUME10.emotions])
+        writer.writerow([known, *labels[:9], ""])
+
+    def heard(*more: object) -> np.ndarray:
+        code, out, err = command(capsys, "classify", known, "--model", tmp_path / "out", "--json", *more)
+        assert code == 0, err
+        return np.array(list(json.loads(out)["emotions"].values()))
+
+    before, after = heard(), heard("--enrol", tmp_path / "speaker.csv")
+    a, b = calibration(before[None], np.array([[*labels[:9], np.nan]]), 0.1, 0.1)
+    np.testing.assert_allclose(after, np.clip(a * before + b, 0, 1), atol=1e-6)
+    assert np.abs(after - labels)[:9].mean() < np.abs(before - labels)[:9].mean() and after[9] == before[9]
+    (tmp_path / "speaker.csv").write_text(f"file,Awe\n{known},1\n")
+    code, _, err = command(capsys, "classify", known, "--model", tmp_path / "out", "--enrol", tmp_path / "speaker.csv")
+    assert code == 2 and "column Excitement" in err and "is missing" in err
+    trained(capsys, manifest, tmp_path / "plain", "exvo-fewshot", "--seeds", "1")
+    code, _, err = command(
+        capsys, "classify", known, "--model", tmp_path / "plain", "--enrol", tmp_path / "speaker.csv"
+    )
+    assert code == 2 and "this system cannot get to know a speaker" in err
+
+
+def test_few_shot_without_labels_of_test_speakers_is_told(tmp_path: Path, capsys: Any) -> None:
+    manifest = manifest_of("exvo-fewshot", tmp_path)
+    with open(manifest, newline="") as file:
+        rows = list(csv.DictReader(file))
+    with open(manifest, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(
+            {**row, **dict.fromkeys([f"emotion:{name}" for name in HUME10.emotions], "")}
+            if row["split"] == "test"
+            else row
+            for row in rows
+        )
+    report = trained(capsys, manifest, tmp_path / "out", "exvo-fewshot", "--seeds", "1")
+    assert any("nothing is personalised in test" in line for line in report["warnings"])
 
 
 def test_another_version_of_an_encoder(

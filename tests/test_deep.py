@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_recipes import LOOP, SMALL
 
 from vocalgen import VocalgenError, audio
 from vocalgen.corpora.manifest import Manifest
+from vocalgen.tasks.as_encoder import load_scorer
 from vocalgen.tasks.deep import RECIPES, make_deep, shipped_recipe
 from vocalgen.tasks.registry import load_system, make_system
 from vocalgen.tasks.system import Options, task_data
@@ -20,7 +22,16 @@ from vocalgen.tasks.task import TASKS
 
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 @pytest.mark.parametrize(
-    ("system", "task"), [("end2you", "avb-type"), ("ssl", "exvo-multitask"), ("residual", "emogator")]
+    ("system", "task"),
+    [
+        ("end2you", "avb-type"),
+        ("end2you", "avb-culture"),
+        ("ssl", "exvo-multitask"),
+        ("ssl", "emotion-share"),
+        ("ssl", "sonata"),
+        ("mobilenet", "avb-two"),
+        ("residual", "emogator"),
+    ],
 )
 def test_systems_of_the_benchmark(
     system: str, task: str, root: Path, wavlm: Path, corpora: Any, tmp_path: Path
@@ -48,6 +59,22 @@ def test_systems_of_the_benchmark(
     heard = load_system(tmp_path / "model").score([audio.read(Manifest.load(manifest).usable().rows[rows[0]].file)])
     for name, values in heard.items():
         np.testing.assert_allclose(values[0], found[name][0], atol=1e-4)
+    emotions = [target for target in TASKS[task].targets if target.name in ("emotion", "emotions")]
+    if emotions:  # a scorer of evaluation, too
+        scorer = load_scorer(str(tmp_path / "model"))
+        assert scorer.emotions is not None and scorer.emotions.emotions == emotions[0].columns
+        waves = [fitted.wave(int(row)) for row in rows[:3]]
+        scores = scorer.score(waves)
+        expected = found[emotions[0].name][:3]
+        logits = np.log(expected) - (0 if emotions[0].classes else np.log1p(-expected))
+        np.testing.assert_allclose(scores.logits, logits, atol=1e-3)
+        assert scores.embeddings.shape == (3, made.config.heads.hidden or 512)
+        network = fitted.listener.network
+        seen = torch.from_numpy(scores.embeddings).float()
+        if not (made.config.heads.levels or made.config.heads.within != "none"):
+            raw = network.heads.readers[f"to_{emotions[0].name}"](seen).detach()
+            read = raw.softmax(1) if emotions[0].classes else raw.sigmoid() if made.config.heads.squash else raw
+            np.testing.assert_allclose(read.numpy(), expected, atol=1e-4)
 
 
 def test_what_systems_refuse_and_are_made_of(wavlm: Path, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ import pytest
 import torch
 from task_corpora import manifest_of
 
-from vocalgen import VocalgenError
+from vocalgen import VocalgenError, audio
+from vocalgen.corpora.manifest import Manifest
 from vocalgen.metrics.prediction import ccc
 from vocalgen.models.emo18 import frames_of
 from vocalgen.tasks.fewshot import (
     LEARNING_RATE,
     AdaptedSystem,
+    EnrolledRecogniser,
     EnrolledSystem,
     FittedAdapted,
-    FittedEnrolled,
     calibration,
     personalised,
 )
-from vocalgen.tasks.registry import make_system
+from vocalgen.tasks.registry import load_system, make_system
 from vocalgen.tasks.system import Options, TaskData, task_data
 from vocalgen.tasks.task import TASKS
 
@@ -135,7 +137,7 @@ def test_penalties_are_chosen_on_validation(data: TaskData, tmp_path: Path) -> N
     rows = data.labelled("validation")
 
     def score(slope: float, offset: float) -> float:
-        found = FittedEnrolled(fitted.inner, data, slope, offset).predict(rows)
+        found = replace(fitted, slope=slope, offset=offset).predict(rows)
         return TASK.score({"emotions": data.truth["emotions"][rows]}, found)["CCC"]
 
     chosen = score(fitted.slope, fitted.offset)
@@ -212,7 +214,20 @@ def test_test_labels_change_nothing_but_support(manifest: Path, data: TaskData, 
     assert np.isnan(data.truth["emotions"][free]).all()
     assert fitted.predict(rows)["emotions"].shape == (len(rows), 10)
     fitted.save(tmp_path / "model")
-    assert (tmp_path / "model" / "system.json").is_file()
+    saved = load_system(tmp_path / "model")
+    assert isinstance(saved, EnrolledRecogniser)
+    speaker = data.speakers[rows[0]]
+    own = [row for row in rows if data.speakers[row] == speaker]
+    known = [row for row in own if data.support[row]]
+    files = {clip.id: clip.file for clip in Manifest.load(manifest)}
+    clips = {row: audio.read(files[data.ids[row]]) for row in own}
+    np.testing.assert_allclose(
+        saved.score([clips[row] for row in own])["emotions"], fitted.inner.predict(np.array(own))["emotions"], atol=1e-5
+    )
+    acquainted = saved.enrol([clips[row] for row in known], {"emotions": data.truth["emotions"][known]})
+    np.testing.assert_allclose(
+        acquainted.score([clips[row] for row in own])["emotions"], fitted.predict(np.array(own))["emotions"], atol=1e-5
+    )
 
 
 def test_recipes_that_cannot_be_adapted() -> None:

@@ -34,13 +34,21 @@ def classify(
     model: Annotated[
         Path, typer.Option("--model", "-m", metavar="FOLDER", help="--out of `vocalgen benchmark`, or its model.")
     ],
+    enrol: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            help="CSV of file and labels of some clips of the speaker, for systems that end in -enrolled.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Table to write (.csv).")] = None,
     json_: Annotated[bool, typer.Option("--json", metavar="", help="Print an object a file, a line each.")] = False,
     device: DeviceOption = None,
 ) -> None:
     """Predict every target of a trained system for audio files: values, or probabilities of classes.
 
-    Files that cannot be read are named and left out; if none is left, that is an error.
+    Files that cannot be read are named and left out; if none is left, that is an error. With --enrol all files are of
+    the one speaker whose clips and labels the table has.
 
     Example: vocalgen classify laugh.wav gasp.wav --model runs/benchmark/emogator/egemaps-mlp
     """
@@ -56,6 +64,8 @@ def classify(
     from vocalgen.tasks.runs import model_of
 
     system = load_system(model_of(model), str(choose_device(device)))
+    if enrol is not None:
+        system = _acquainted(system, enrol)
     found: list[tuple[Path, Prediction]] = []
     for file, prediction in _predictions(files, system):
         found.append((file, prediction))
@@ -67,6 +77,17 @@ def classify(
         _write(out, found)
     if not json_:
         _print(found, system.task)
+
+
+def _acquainted(system: Recogniser, table: Path) -> Recogniser:
+    """The system for the speaker of the clips in a table."""
+    from vocalgen import audio
+    from vocalgen.tasks.fewshot import EnrolledRecogniser, read_enrolment
+
+    if not isinstance(system, EnrolledRecogniser):
+        raise VocalgenError("this system cannot get to know a speaker; leave --enrol out, or train a -enrolled one")
+    files, truth = read_enrolment(table, system.task)
+    return system.enrol([audio.read(file) for file in files], truth)
 
 
 def _predictions(files: Sequence[Path], system: Recogniser) -> Iterator[tuple[Path, Prediction]]:

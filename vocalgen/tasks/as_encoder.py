@@ -15,6 +15,7 @@ from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import file_sha256, weight_files
 from vocalgen.tasks.deep import DeepRecogniser
 from vocalgen.tasks.feature_systems import FeatureRecogniser
+from vocalgen.tasks.fewshot import EnrolledRecogniser
 from vocalgen.tasks.registry import load_system
 from vocalgen.tasks.runs import model_of
 from vocalgen.tasks.system import DESCRIPTION
@@ -60,11 +61,13 @@ def load_scorer(name: str, device: str = "cpu") -> Encoder:
     if not (folder / DESCRIPTION).is_file():
         return load_encoder(name, device)
     system = load_system(folder, device)
+    if isinstance(system, EnrolledRecogniser):
+        system = system.inner
     targets = [target for target in system.task.targets if target.name in ("emotions", "emotion")]
     several = isinstance(system, FeatureRecogniser) and len(system.encoders) > 1
     if not targets or several or not isinstance(system, FeatureRecogniser | DeepRecogniser):
         raise VocalgenError(
-            f"{name} cannot score clips: it takes a system that predicts emotions, from the features of one encoder or by "
-            f"a network of its own"
+            f"{name} cannot score clips: it takes a system that predicts emotions, from the features of one encoder or "
+            f"by a network of its own"
         )
     return SystemEncoder(system, targets[0], Path(name).resolve().name, file_sha256(weight_files(folder)[0]))

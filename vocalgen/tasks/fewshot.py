@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,21 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from vocalgen.corpora.table import read_table
 from vocalgen.errors import VocalgenError
 from vocalgen.tasks.deep import DeepSystem, FittedDeep, make_deep
-from vocalgen.tasks.registry import make_system
-from vocalgen.tasks.system import Fitted, Options, Rows, System, TaskData, quality
+from vocalgen.tasks.registry import load_system, make_system
+from vocalgen.tasks.system import (
+    Fitted,
+    Options,
+    Recogniser,
+    Rows,
+    System,
+    TaskData,
+    Wave,
+    describe,
+    quality,
+)
 from vocalgen.tasks.task import Array, Task
 
 ENROLLED = "-enrolled"
@@ -34,6 +45,9 @@ ENROLLED = "-enrolled"
 
 LEARNING_RATE = 1e-4
 """Of the baseline's one step."""
+
+INNER = "speaker-independent"
+"""Folder of the system inside a saved one that can enrol speakers."""
 
 SUPPORT_SCORES = "support.json"
 """Of a saved system: the task's scores of the support clips by split."""
@@ -77,12 +91,16 @@ def personalised(
     Args:
         enrolled: predictions and labels (clips, K) of the support clips by speaker.
     """
-    corrected, names = prediction.copy(), np.array(speakers)
+    found, names = prediction.copy(), np.array(speakers)
     for speaker, support in enrolled.items():
-        a, b = calibration(*support, slope, offset)
         rows = names == speaker
-        corrected[rows] = np.clip(a * prediction[rows] + b, 0.0, 1.0)
-    return corrected
+        found[rows] = corrected(prediction[rows], *calibration(*support, slope, offset))
+    return found
+
+
+def corrected(prediction: Array, a: Array, b: Array) -> Array:
+    """Predictions (n, K) of one speaker after `calibration`, in [0, 1]."""
+    return np.clip(a * prediction + b, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -109,14 +127,14 @@ class EnrolledSystem:
                 f"{data.manifest}: no labelled clips of known speakers in validation and test; prepare the corpus "
                 f"with --fewshot"
             )
-        fitted = FittedEnrolled(self.inner.fit(data, seed, folder), data, STRENGTHS[-1], STRENGTHS[-1])
+        fitted = FittedEnrolled(self.name, self.inner.fit(data, seed, folder), data, STRENGTHS[-1], STRENGTHS[-1])
         rows = data.labelled("validation")
         before = fitted.inner.predict(rows)
         best = -np.inf
         chosen = fitted
         for slope in STRENGTHS:
             for offset in STRENGTHS:
-                tried = FittedEnrolled(fitted.inner, data, slope, offset)
+                tried = replace(fitted, slope=slope, offset=offset)
                 tried.__dict__["enrolled"] = fitted.enrolled  # predicted once
                 value = quality(data, rows, tried.correct(rows, before))
                 if value > best:
@@ -128,6 +146,7 @@ class EnrolledSystem:
 class FittedEnrolled:
     """A trained system and the penalties of its corrections."""
 
+    name: str
     inner: Fitted
     data: TaskData
     slope: float
@@ -159,9 +178,80 @@ class FittedEnrolled:
         return self.correct(rows, self.inner.predict(rows))
 
     def save(self, folder: Path) -> None:
-        """The system without corrections: new clips are of speakers that nobody has enrolled."""
-        self.inner.save(folder)
+        """The system, and the penalties by which new speakers will be enrolled."""
+        folder.mkdir()
+        self.inner.save(folder / INNER)
+        describe(folder, ENROLLED[1:], self.name, self.data.task, {"slope": self.slope, "offset": self.offset})
         _write_support(folder, self, self.data)
+
+
+class EnrolledRecogniser:
+    """A saved system that can get to know a speaker; of strangers it predicts what the system does.
+
+    Args:
+        slope, offset: penalties, see `calibration`.
+    """
+
+    def __init__(self, inner: Recogniser, slope: float, offset: float) -> None:
+        self.inner, self.task, self.slope, self.offset = inner, inner.task, slope, offset
+
+    def score(self, clips: Sequence[tuple[Wave, int]]) -> dict[str, Array]:
+        """As `Recogniser.score`."""
+        return self.inner.score(clips)
+
+    def enrol(self, clips: Sequence[tuple[Wave, int]], truth: Mapping[str, Array]) -> AcquaintedRecogniser:
+        """Get to know a speaker by some clips, whose labels (clips, K) by target are in [0, 1] or NaN."""
+        lines = {
+            target: calibration(values, truth[target], self.slope, self.offset)
+            for target, values in self.inner.score(clips).items()
+        }
+        return AcquaintedRecogniser(self.inner, lines)
+
+
+class AcquaintedRecogniser:
+    """A system that knows whom it hears.
+
+    Args:
+        lines: a and b of `calibration` by target.
+    """
+
+    def __init__(self, inner: Recogniser, lines: Mapping[str, tuple[Array, Array]]) -> None:
+        self.inner, self.task, self.lines = inner, inner.task, lines
+
+    def score(self, clips: Sequence[tuple[Wave, int]]) -> dict[str, Array]:
+        """As `Recogniser.score`, corrected."""
+        return {target: corrected(values, *self.lines[target]) for target, values in self.inner.score(clips).items()}
+
+
+def read_enrolment(path: Path, task: Task) -> tuple[list[Path], dict[str, Array]]:
+    """A table of a speaker's clips: `file`, from the table's folder, and a column of [0, 1] a label, blank if unknown.
+
+    Returns:
+        files, and labels (files, K) by target.
+
+    Raises:
+        VocalgenError: columns are missing, labels are no numbers in [0, 1].
+    """
+    columns = {target.name: target.columns for target in task.targets}
+    rows = read_table(path, ["file", *(name for names in columns.values() for name in names)])
+    truth = {
+        target: np.array([[row.number_of(name, 0.0, 1.0) for name in names] for row in rows])
+        for target, names in columns.items()
+    }
+    return [path.parent / row.text("file") for row in rows], truth
+
+
+def load_enrolled(folder: Path, description: Mapping[str, Any], device: str) -> EnrolledRecogniser:
+    """A saved system with its penalties.
+
+    Raises:
+        VocalgenError: damaged.
+    """
+    try:
+        slope, offset = float(description["slope"]), float(description["offset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise VocalgenError(f"{folder}: the description of the system is damaged; run the benchmark again") from error
+    return EnrolledRecogniser(load_system(folder / INNER, device), slope, offset)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ LOADERS: Mapping[str, tuple[str, str]] = {
     "features": (FEATURES, "load_features"),
     "late-fusion": (FUSION, "load_fusion"),
     "deep": (DEEP, "load_deep"),
+    "enrolled": (FEWSHOT, "load_enrolled"),
 }
 """Of saved systems, by `system` in their description: module, function (folder, description, device) -> Recogniser."""
 
