@@ -22,7 +22,7 @@ from vocalgen.rating.study import Settings, open_study
 from vocalgen.rating.texts import shipped_text
 
 pytest.importorskip("starlette")
-pytest.importorskip("httpx")
+pytest.importorskip("httpx2")
 from starlette.testclient import TestClient
 
 from vocalgen.rating import guard
@@ -89,6 +89,25 @@ def test_a_rater_goes_through_the_study(client: TestClient, store: Store, token:
     assert len(store.answers()) == 7
     assert client.post(f"/api/{token}/withdraw", json={}).json()["stage"] == "withdrawn"
     assert all(entry.withdrawn for entry in store.answers())
+
+
+def test_a_browser_may_ask_for_a_part_of_a_sound(client: TestClient, token: str) -> None:
+    client.post(f"/api/{token}/consent", json={})
+
+    def part(asked: str) -> tuple[int, bytes, str | None]:
+        found = client.get(f"/api/{token}/clips/0", headers={"range": asked})
+        return found.status_code, found.content, found.headers.get("content-range")
+
+    plain = client.get(f"/api/{token}/clips/0")
+    whole, size = plain.content, len(plain.content)
+    assert plain.headers["accept-ranges"] == "bytes" and plain.headers["content-type"] == "audio/wav"
+    assert part("bytes=0-") == (206, whole, f"bytes 0-{size - 1}/{size}")
+    assert part("bytes=0-1") == (206, b"RI", f"bytes 0-1/{size}")
+    assert part(f"bytes={size - 3}-{size + 9}") == (206, whole[-3:], f"bytes {size - 3}-{size - 1}/{size}")
+    for asked in (f"bytes={size}-", "bytes=5-4", f"bytes={'9' * 18}-"):
+        assert part(asked) == (416, b"", f"bytes */{size}")
+    for asked in ("bytes=-5", "bytes=0-1,3-4", "bytes=x", "lines=0-1", f"bytes={'9' * 4000}-"):
+        assert part(asked) == (200, whole, None)
 
 
 def test_a_repeat_cannot_be_told_from_the_first_time(client: TestClient, token: str) -> None:
@@ -186,7 +205,9 @@ def test_a_flood_is_slowed_down_for_its_rater_alone(
     assert client.get(f"/api/{other}").status_code == 200
 
 
-def test_a_full_disk_is_told_and_the_answer_can_come_again(client: TestClient) -> None:
+def test_a_full_disk_is_told_and_the_answer_can_come_again(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
     """SQLite is held to the pages that the file has: at some point a commit finds no room, until that is lifted."""
     store: Store = client.app.state.store  # type: ignore[attr-defined]
     tokens = store.invite(60)
@@ -204,6 +225,7 @@ def test_a_full_disk_is_told_and_the_answer_can_come_again(client: TestClient) -
             break
         acknowledged.append((number + 1, place))
     assert found.status_code == 503 and "try again" in found.json()["error"]
+    assert "answers cannot be stored (database or disk is full)" in caplog.text  # the experimenter's terminal
     assert client.post(f"/api/{tokens[number]}/pages/{place}", json=answer()).status_code == 503
     assert client.get(f"/api/{tokens[number]}").json()["page"]["place"] == place  # nothing of it is left
     assert [(entry.rater, entry.place) for entry in store.answers()] == acknowledged

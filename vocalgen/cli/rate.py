@@ -34,6 +34,8 @@ FlaggedOption = Annotated[
     bool, typer.Option("--without-flagged", metavar="", help="Leave out what flagged raters said.")
 ]
 LOOPBACK = "127.0.0.1"
+THOUGHTFUL = 75
+"""Seconds for which a rater's connection is kept open without a request."""
 
 
 @rate_app.command("new")
@@ -149,7 +151,13 @@ def serve(
         print(f"rater: {address}/r/{token}")
     print(f"experimenter: {address}/experiment#{key}", flush=True)
     uvicorn.run(
-        make_app(opened, key, names), host=host, port=port, log_level="warning", access_log=False, server_header=False
+        make_app(opened, key, names),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=THOUGHTFUL,
     )
 
 

@@ -19,6 +19,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
+import re
 import sqlite3
 import threading
 import time
@@ -33,7 +35,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from vocalgen.errors import VocalgenError
@@ -41,6 +43,8 @@ from vocalgen.rating.guard import Headers, Limits, problem
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.store import Standing, Store, UnknownRater
 from vocalgen.rating.study import CLIPS, Study
+
+logger = logging.getLogger(__name__)
 
 FILES = {
     "rate.html": "text/html; charset=utf-8",
@@ -50,6 +54,8 @@ FILES = {
     "experiment.html": "text/html; charset=utf-8",
     "experiment.js": "text/javascript; charset=utf-8",
 }
+
+RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 SHARE = 0.1
 """Most of the time that may go into the experimenter's numbers; they are as old as that needs."""
@@ -86,7 +92,7 @@ def make_app(study: Study, key: str, hosts: Sequence[str]) -> Starlette:
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
         UnknownRater: lambda request, error: problem(404, error),
         VocalgenError: lambda request, error: problem(400, error),
-        sqlite3.Error: lambda request, error: problem(503, "this could not be stored; try again"),
+        sqlite3.Error: _not_stored,
     }
 
     @asynccontextmanager
@@ -150,7 +156,8 @@ class _Rater:
 
     async def clip(self, request: Request) -> Response:
         key = self.store.clip(request.path_params["token"], request.path_params["place"])
-        return FileResponse(self.study.folder / CLIPS / f"{key}.wav", media_type="audio/wav")
+        content = (self.study.folder / CLIPS / f"{key}.wav").read_bytes()  # no thread: handing over takes longer
+        return _sound(content, request.headers.get("range", ""))
 
     def _answer(self, standing: Standing) -> Response:
         values = {**self.always, "stage": standing.stage, "language": standing.language}
@@ -205,6 +212,11 @@ class _Experimenter:
         return None if hmac.compare_digest(given, self.key) else problem(403, "the experimenter's key is needed")
 
 
+def _not_stored(request: Request, error: sqlite3.Error) -> Response:
+    logger.error("answers cannot be stored (%s); raters' pages try again until they are", error)
+    return problem(503, "this could not be stored; try again")
+
+
 async def _body(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body())
@@ -213,6 +225,18 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise VocalgenError("the request must be a JSON object")
     return body
+
+
+def _sound(content: bytes, asked: str) -> Response:
+    """A WAV file, or the range of its bytes that is asked for: some browsers play nothing that has none."""
+    found, size = RANGE.fullmatch(asked), len(content)
+    if found is None:
+        return Response(content, media_type="audio/wav", headers={"Accept-Ranges": "bytes"})
+    first, last = int(found[1]), min(int(found[2] or size), size - 1)
+    if first > last:
+        return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
+    headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{size}"}
+    return Response(content[first : last + 1], 206, headers, "audio/wav")
 
 
 def _file(name: str) -> Callable[[Request], Response]:

@@ -70,11 +70,14 @@ AWAY = 24 * 3600.0
 """Seconds after which a rater who does nothing is no longer counted on for the clips that are left to hear."""
 
 HEARD = """
-SELECT clip, count(*) FROM page JOIN rater ON rater.id = page.rater
-WHERE kind = 'rating' AND withdrawn IS NULL
-  AND NOT EXISTS (SELECT 1 FROM flag WHERE flag.rater = rater.id AND lifted IS NULL)
-  AND (saved IS NOT NULL
-       OR coalesce((SELECT max(saved) FROM page AS own WHERE own.rater = rater.id), consented) > ?)
+WITH counted AS (
+    SELECT rater.id, coalesce(max(saved), consented) > ? AS present FROM rater JOIN page ON page.rater = rater.id
+    WHERE withdrawn IS NULL
+      AND NOT EXISTS (SELECT 1 FROM flag WHERE flag.rater = rater.id AND lifted IS NULL)
+    GROUP BY rater.id
+)
+SELECT clip, count(*) FROM counted JOIN page ON page.rater = counted.id
+WHERE kind = 'rating' AND (present OR saved IS NOT NULL)
 GROUP BY clip
 """
 
@@ -291,7 +294,8 @@ class Store:
         now = self.clock()
         if database.execute("SELECT 1 FROM study").fetchone() is None:
             database.execute("INSERT INTO study (fingerprint) VALUES (?)", (self.study.fingerprint,))
-        heard = {row[0]: int(row[1]) for row in database.execute(HEARD, (now - AWAY,))}
+        some = self.study.settings.clips_per_rater is not None  # else everybody hears everything
+        heard = {row[0]: int(row[1]) for row in database.execute(HEARD, (now - AWAY,))} if some else {}
         database.executemany(
             "INSERT INTO page (rater, place, clip, kind, asked) VALUES (?, ?, ?, ?, ?)",
             [(number, place, *page) for place, page in enumerate(plan(self.study, number, heard))],
