@@ -31,6 +31,8 @@ from vocalgen.evaluation.schema import check_report
 from vocalgen.evaluation.store import Store
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.griffin_lim import griffin_lim
+from vocalgen.rating.store import Store as Answers
+from vocalgen.rating.study import open_study
 from vocalgen.recognition.scores import Scores
 
 N = 14
@@ -305,6 +307,47 @@ def test_two_systems_by_name_and_by_folder(corpus: Path, good: Done, evaluate: C
     assert heard["Awe"]["heep"] is None and heard["Amusement"]["heep"][0] > 0.9
     fid = rows["ours, final"]["emotions"]["Awe"]["frechet"][0]
     assert heard["Awe"]["s_gen"] == pytest.approx(1 / fid / 2)
+
+
+def test_a_listening_study_is_read(corpus: Path, evaluate: Callable[..., Done], tmp_path: Path) -> None:
+    """Study, export, evaluation, metric and the study's own report: one HEEP, whatever the scale."""
+
+    def called(*arguments: object) -> str:
+        out = io.StringIO()
+        with redirect_stdout(out), pytest.raises(SystemExit) as stopped:
+            vocalgen([str(argument) for argument in arguments])
+        assert stopped.value.code == 0, arguments
+        return out.getvalue()
+
+    called("rate", "new", tmp_path / "study", "--clips", corpus / "good", "--per-emotion", 4)
+    settings = (tmp_path / "study" / "study.yaml").read_text()
+    (tmp_path / "study" / "study.yaml").write_text(
+        settings.replace("low: 1\n", "low: 0\n").replace("high: 100", "high: 10")
+    )
+    study, rng = open_study(tmp_path / "study"), np.random.default_rng(0)
+    assert (study.settings.low, study.settings.high) == (0, 10)
+    answers, meant = Answers(study), {clip.key: clip.emotion for clip in study.clips}
+    for token in answers.invite(4):
+        answers.consent(token)
+        while (page := answers.next_page(token)) is not None:
+            values = {name: int(rng.integers(0, 11) + 4 * (name == meant[page.clip])) for name in page.emotions}
+            answers.save(token, page.place, {name: min(value, 10) for name, value in values.items()}, 1, 9.0)
+    answers.withdraw(token)
+    called("rate", "export", study.folder, "--out", tmp_path / "ratings")
+    ratings = tmp_path / "ratings" / "ratings_long.csv"
+    done = evaluate(corpus / "good", "--ratings", ratings, "--out", tmp_path / "out")
+    evaluated = report_of(done)["sections"]["ratings"]["rows"]["good"]
+    found = json.loads(
+        called("rate", "report", study.folder, "--json", "--evaluation", tmp_path / "out" / "report.json")
+    )
+    heep, known = found["heep"]["column"], ("--vocabulary", "emogator-30")
+    assert 0.1 < heep["overall"][0] < 0.9 and evaluated["overall"]["raters"] == found["raters"] == 3
+    assert evaluated["overall"]["heep"][0] == pytest.approx(heep["overall"][0], rel=1e-5)
+    assert float(called("metrics", "heep", ratings, *known)) == pytest.approx(heep["overall"][0], rel=1e-5)
+    for name, entry in evaluated["emotions"].items():
+        assert entry["heep"][0] == pytest.approx(heep["emotions"][name][0], rel=1e-5)
+        assert entry["s_gen"] == pytest.approx(found["s_gen"]["emotions"][name], rel=1e-5)
+    assert set(evaluated["emotions"]) == set(heep["emotions"]) == set(EMOTIONS.emotions)
 
 
 def test_speakers_on_both_sides_are_said_everywhere(corpus: Path, evaluate: Callable[..., Done]) -> None:
