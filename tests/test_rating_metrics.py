@@ -50,6 +50,17 @@ def test_heep_is_the_correlation_of_the_vectors() -> None:
     assert not np.allclose(rows.emotions, found.emotions)
 
 
+def test_clips_of_emotions_that_are_not_rated_are_in_no_row() -> None:
+    t, h = rated()
+    asked = heep.heep(t[:, 1:], h[:, 1:], "row")  # ten clips were made for the first emotion
+    kept = t[:, 0] == 0
+    assert asked.emotions == pytest.approx(heep.heep(t[kept, 1:], h[kept, 1:], "row").emotions)
+    assert (asked.elsewhere, heep.heep(t, h).elsewhere) == (10, 0)
+    assert asked.overall == pytest.approx(stats.pearsonr(t[:, 1:].ravel(), h[:, 1:].ravel())[0])
+    none = heep.heep(np.where(t[:, [1]] > 0, 0, t)[:, 1:], h[:, 1:], "row")
+    assert np.isnan(none.emotions[0]) and none.reasons[0] == "no clip was made for it"
+
+
 def test_heep_does_not_depend_on_the_scale_or_the_order_of_clips() -> None:
     t, h = rated()
     order = np.random.default_rng(1).permutation(40)

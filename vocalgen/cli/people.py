@@ -56,11 +56,14 @@ def heep(
     with refused():
         result = metric.heep(meant, found.mean(), reading)  # type: ignore[arg-type]
         limits = metric.heep_intervals(meant, found.values, reading, draws, seed=seed) if json_ and draws else None  # type: ignore[arg-type]
+    if result.elsewhere:
+        warn([f"{result.elsewhere} clips were made for emotions that nobody was asked about"])
     context: dict[str, Any] = {
         "reading": reading,
         "emotions": dict(zip(found.emotions, map(float, result.emotions), strict=True)),
         "reasons": {found.emotions[key] if isinstance(key, int) else key: why for key, why in result.reasons.items()},
         "clips": len(found.clips),
+        "clips_of_other_emotions": result.elsewhere,
         "raters": len(found.raters),
     }
     if limits:

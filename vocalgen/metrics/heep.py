@@ -22,11 +22,13 @@ class Heep:
         overall: over all clips and emotions.
         emotions: (E,) by emotion, NaN where a side is constant.
         reasons: why, for each emotion (or "overall") whose value is NaN.
+        elsewhere: how many clips were made for none of these emotions: all their targets are 0.
     """
 
     overall: float
     emotions: Array
     reasons: dict[int | str, str]
+    elsewhere: int
 
 
 def heep(targets: ArrayLike, ratings: ArrayLike, reading: Reading = "column") -> Heep:
@@ -34,7 +36,8 @@ def heep(targets: ArrayLike, ratings: ArrayLike, reading: Reading = "column") ->
 
     The challenge states this for all emotions together and does not say what it is for one, so there are two readings:
     `column` correlates, over all clips, the ratings for emotion e with the targets for e; `row` correlates, over the
-    clips whose strongest target is e, all E ratings with all E targets.
+    clips whose strongest target is e, all E ratings with all E targets. Clips that were made for none of the E emotions
+    belong to no row; in the other numbers they count as made for something else.
 
     Args:
         targets: what each clip was made for: one for the targeted emotion, or intensities.
@@ -56,14 +59,14 @@ def heep(targets: ArrayLike, ratings: ArrayLike, reading: Reading = "column") ->
     if reason:
         reasons["overall"] = reason
     emotions = np.full(t.shape[1], np.nan)
-    strongest = t.argmax(axis=1)
+    strongest, made = t.argmax(axis=1), (t > 0).any(axis=1)
     for e in range(t.shape[1]):
-        rows = strongest == e
+        rows = made & (strongest == e)
         pair = (t[:, e], h[:, e]) if reading == "column" else (t[rows].ravel(), h[rows].ravel())
         emotions[e], reason = _correlation(*pair)
         if reason:
             reasons[e] = reason
-    return Heep(overall, emotions, reasons)
+    return Heep(overall, emotions, reasons, int((~made).sum()))
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def study_report(
         "flagged_raters": {"raters": len({a.rater for a in kept(answers) if a.flagged}), "counted": flagged},
         "withdrawn_raters": len({a.rater for a in answers if a.withdrawn}),
         "clips": len(heard),
+        "clips_of_other_emotions": int((meant.sum(axis=1) == 0).sum()),
         "ratings": int(np.isfinite(values).sum()),
         "heep": scores,
         "s_gen": None if distances is None else _s_gen(distances, scores["column"]["emotions"], meant.sum(axis=0) > 0),
