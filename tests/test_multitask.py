@@ -28,8 +28,9 @@ from vocalgen.training.augment import SpecAugment
 from vocalgen.training.loop import Trainer
 from vocalgen.training.multitask import MultitaskConfig, MultitaskObjective, ResidualEncoder
 
+pytestmark = pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 
-@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
+
 @pytest.mark.parametrize("name", SMALL)
 def test_every_recipe_trains(name: str, root: Path, wavlm: Path, corpora: Any, tmp_path: Path) -> None:
     config = recipe_config(name, root, wavlm, corpora, tmp_path / "run")
@@ -79,7 +80,6 @@ def test_whisper_learns_and_is_heard_again(root: Path, corpora: Any, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["hume_vocalburst/ssl_multitask", "hume_vocalburst/end2you_exvo"])
-@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_resume_equals_never_having_stopped(name: str, root: Path, wavlm: Path, corpora: Any, tmp_path: Path) -> None:
     whole = trained(recipe_config(name, root, wavlm, corpora, tmp_path / "whole", 5))
     trained(recipe_config(name, root, wavlm, corpora, tmp_path / "parts", 3))
@@ -139,15 +139,14 @@ def test_networks_of_mels_start_from_what_others_learnt(root: Path, wavlm: Path,
 
 
 @pytest.mark.parametrize("kind", ["residual", "speech"])
-@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")
 def test_networks_learn(kind: str, root: Path, wavlm: Path, corpora: Any, tmp_path: Path) -> None:
     """Sixteen clips by heart: all three losses of ExVo-MultiTask fall, and its scores rise."""
     name = {"residual": "hume_vocalburst/mobilenet_multitask", "speech": "hume_vocalburst/ssl_multitask"}[kind]
-    config = recipe_config(name, root, wavlm, corpora, tmp_path, 60)
+    config = recipe_config(name, root, wavlm, corpora, tmp_path, 40)
     data = replace(config.data, frames=64 if kind == "residual" else 4, max_shift=0.0, gain_db=(0.0, 0.0))
-    loop = replace(config.loop, batch_size=16, warmup=5, preview_every=60, ema_decay=0.8)
+    loop = replace(config.loop, batch_size=16, warmup=5, preview_every=40, ema_decay=0.8)
     config = replace(
-        config, data=data, loop=loop, weighing="uncertainty", learning_rate=5e-3, speed=(1.0, 1.0), time_mask=0.0
+        config, data=data, loop=loop, weighing="uncertainty", learning_rate=1e-2, speed=(1.0, 1.0), time_mask=0.0
     )
     if kind == "residual":
         config = replace(config, mobilenet=None, residual=ResidualEncoder((8, 16, 24), (1, 1, 1)))
@@ -161,7 +160,7 @@ def test_networks_learn(kind: str, root: Path, wavlm: Path, corpora: Any, tmp_pa
     found = listener.predict(len(rows), lambda place: objective.cache.wave(int(rows[place])))
     truth = {name: values[rows] for name, values in objective.clips.truth.items()}
     scores = TASKS["exvo-multitask"].score(truth, found)
-    assert scores["CCC"] > 0.3 and scores["UAR"] > 0.6 and scores["MAE"] < 4
+    assert scores["CCC"] > 0.5 and scores["UAR"] > 0.8 and scores["MAE"] < 3
 
 
 @pytest.mark.parametrize("name", ["hume_vocalburst/ssl_multitask", "hume_vocalburst/mobilenet_multitask"])
