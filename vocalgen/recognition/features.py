@@ -136,7 +136,7 @@ def _sealed(manifest: Path, ids: tuple[str, ...], origin: Origin) -> Features | 
             values = np.load(file, mmap_mode="r", allow_pickle=False)
             if _state(file) == stored["state"]:
                 return Features(ids, values, stored["encoder"], stored["checksum"], tuple(stored["silent"]), 0, file)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             continue
     return None
 
@@ -255,7 +255,7 @@ def _stored(file: Path) -> Stored | None:
         described = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         clips = [(clip, mark) for clip, mark in described["clips"]]
         whole = values.ndim == 2 and len(values) == len(clips) and _digest(values) == described["digest"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     return Stored(clips, values, state) if whole else None
 
