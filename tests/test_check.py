@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from vocalgen import VocalgenError
 from vocalgen.cli.data import data_app
-from vocalgen.corpora.check import CORPORA, Corpus, Counts, corpus_of, leaks, problems
+from vocalgen.corpora.check import CORPORA, Corpus, Counts, corpus_of, leaks, problems, unknown
+from vocalgen.corpora.hume_vocalburst import CULTURE, LABELS
 from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.emotions import EMOGATOR30, HUME10, Vocabulary, one_hot
 
@@ -95,6 +96,63 @@ def test_what_differs_from_the_tables(tmp_path: Path) -> None:
     ]
 
 
+def vocalburst(folder: Path, **labels: str) -> Manifest:
+    """A training and a validation clip; the labels given are those of the training clip, the others can be."""
+    known = {
+        "Country": "China",
+        "Age": "30.5",
+        "Voc_Type": "Gasp",
+        **dict.fromkeys(("Valence", "Arousal", *CULTURE), "1"),
+    }
+    rows = []
+    for split, own in (("train", {**known, **labels}), ("validation", known)):
+        (folder / f"{split}.wav").touch()
+        cells = tuple(own[name] for name in LABELS)
+        rows.append(Clip(split, folder / f"{split}.wav", split, split, math.nan, (), (1.0,) * 10, cells))
+    return Manifest(HUME10, tuple(rows), labels=LABELS)
+
+
+HUME = replace(CORPORA["hume-vocalburst"], counts={})
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"Age": "121"}, "121 is outside [0, 120]"),
+        ({"Valence": "6.5"}, "6.5 is outside [0, 1]"),
+        ({"Arousal": "-0.1"}, "-0.1 is outside [0, 1]"),
+        ({"China_Surprise": "high"}, "'high' is not a number"),
+        ({"Venezuela_Awe": "nan"}, "nan is no finite number"),
+        ({"Country": "Chile"}, "'Chile' is none of China, South Africa, United States, Venezuela"),
+        ({"Voc_Type": "Sigh"}, "'Sigh' is none of Gasp, Laugh, Cry, Scream, Grunt, Groan, Pant, Other"),
+    ],
+)
+def test_labels_that_cannot_be(tmp_path: Path, labels: dict[str, str], words: str) -> None:
+    (label,) = labels
+    assert problems(vocalburst(tmp_path, **labels), HUME) == [
+        f"1 clips have a {label} that cannot be, the first: train, {words}"
+    ]
+
+
+def test_labels_that_training_clips_lack(tmp_path: Path) -> None:
+    made = vocalburst(tmp_path)
+    assert problems(made, HUME) == [] and unknown(made) == []
+    tail = ": is a column of the table renamed or empty?"
+    for lost in ({"Valence": ""}, dict.fromkeys(CULTURE[:2], "")):
+        made = vocalburst(tmp_path, **lost)
+        assert problems(made, HUME) == [f"no training clip has {', '.join(lost)}{tail}"]
+        assert unknown(made) == [f"no training clip has these labels: {', '.join(lost)}"]
+    whole = vocalburst(tmp_path, Age="", Voc_Type="", **dict.fromkeys(CULTURE, ""))
+    assert problems(whole, HUME) == []
+    shown = "Age, Voc_Type, China_Awe, China_Excitement, China_Amusement and 37 more"
+    assert unknown(whole) == [f"no training clip has these labels: {shown}"]
+    train = replace(made.rows[0], intensities=(math.nan, *(1.0,) * 9))
+    assert f"no training clip has Awe{tail}" in problems(replace(made, rows=(train, made.rows[1])), HUME)
+    nothing = replace(train, intensities=(math.nan,) * 10)
+    named = "Awe, Excitement, Amusement, Awkwardness, Fear and 5 more"
+    assert f"no training clip has {named}{tail}" in problems(replace(made, rows=(nothing, made.rows[1])), HUME)
+
+
 def test_corpora_by_emotions_or_by_name(tmp_path: Path) -> None:
     assert corpus_of(manifest(tmp_path, True)) is CORPORA["hume-vocalburst"]
     for name, words in (("hume", "unknown corpus 'hume'"), ("emogator", "emotions of hume-10, not those of emogator")):
@@ -112,5 +170,6 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(data_app, ["verify", str(tmp_path / "m.csv")])
     assert done.exit_code == 1
     assert "published are 19,990" in done.output and "warning: file numbers give Country away" in done.output
+    assert "warning: no training clip has these labels: Valence" in done.output
     done = CliRunner().invoke(data_app, ["verify", str(tmp_path / "absent.csv")])
     assert isinstance(done.exception, VocalgenError)

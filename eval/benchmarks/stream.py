@@ -3,8 +3,8 @@
 python eval/benchmarks/stream.py [--clips 200000] [--read 2000] [--processes 2]
 
 Makes a table of that many clips, all of them links to a few files of opus, in folders of a thousand. Prints rows a
-second and the peak memory of each process while packing, and seconds of audio decoded a second of time by all
-processes together.
+second and the peak memory of this process and of the largest of the others, and seconds of audio decoded a second of
+time by all processes together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from vocalgen import audio
-from vocalgen.corpora.stream import COLUMNS, Packing, pack, read
+from vocalgen.corpora.shards import read
+from vocalgen.corpora.stream import COLUMNS, Packing, pack
 
 RATE, SECONDS, KINDS = 24_000, 2.0, 16
 
@@ -38,11 +39,17 @@ def main() -> None:
         start = time.perf_counter()
         pack(folder / "clips", folder / "clips.tsv", folder / "shards", Packing(1000), options.processes)
         spent = time.perf_counter() - start
-        own, children = (peak(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        for worker in multiprocessing.active_children():
+            worker.join()  # the memory of a process counts once it has ended
+        own, largest = (peak(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         print(
             f"packing {options.clips} clips, {options.processes} processes: {options.clips / spent:.0f} clips a second"
         )
-        print(f"peak memory: {own:.0f} MB, the largest other process {children:.0f} MB")
+        others = options.processes if options.processes > 1 else 0
+        print(
+            f"peak memory: {own:.0f} MB, the largest of {others} others {largest:.0f} MB, "
+            f"together at most {own + others * largest:.0f} MB"
+        )
         start = time.perf_counter()
         share = -(-options.read // options.processes)
         decoded = sum(

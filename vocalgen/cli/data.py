@@ -134,17 +134,21 @@ def prepare_stream(
 
     Example: vocalgen data prepare modulate-stream DIR --table clips.tsv --out data/stream --most-child 0.5
     """
-    from vocalgen.corpora.stream import CLIPS, INDEX, Packing, pack
+    from vocalgen.corpora.stream import CLIPS, INDEX, LEFT_OUT, Packing, pack
 
     with _progress("packing", None) as advance:
         index = pack(folder, table, out, Packing(rows, most_child), processes, advance)
-    counts = {name: int(index[name]) for name in ("clips", "child", "missing", "wrong")}
+    left_out = {kind: index[kind] for kind in LEFT_OUT}
     print(
-        f"{out / INDEX}: {counts['clips']:,} clips of {index['seconds'] / 3600:,.1f} h in {len(index['shards'])} "
-        f"shards; left out: {counts['child']:,} maybe of children, {counts['missing']:,} without a file, "
-        f"{counts['wrong']:,} rows that cannot be read"
+        f"{out / INDEX}: {index['clips']:,} clips of {index['seconds'] / 3600:,.1f} h in {len(index['shards'])} shards"
     )
-    if sum(counts.values()) != CLIPS:
+    if sum(left_out.values()):
+        print(
+            f"left out: {left_out['child']:,} maybe of children, {left_out['repeated']:,} there already, "
+            f"{left_out['missing']:,} without a file, {left_out['wrong']:,} rows that cannot be used; "
+            f"listed in {out / 'shard-*.skipped.tsv'}"
+        )
+    if index["packed"] + sum(left_out.values()) != CLIPS:
         print(f"note: the full corpus has {CLIPS:,} clips")
 
 
@@ -180,7 +184,10 @@ def prepare_folder(
 
 @data_app.command("verify")
 def verify(
-    manifest: Annotated[Path, typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`.")],
+    manifest: Annotated[
+        Path,
+        typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`, or a folder of MODULATE-STREAM's shards."),
+    ],
     corpus: Annotated[
         str | None,
         typer.Option(
@@ -188,23 +195,40 @@ def verify(
             help="emogator, hume-vocalburst, hume-prosody or modulate-sonata; default: the one of these emotions.",
         ),
     ] = None,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="How many shards to read at once.")] = _PROCESSES,
 ) -> None:
-    """Hold a manifest against what is published of its corpus: clips, speakers, audio, labels.
+    """Hold a corpus against what is published of it: clips, speakers, audio, labels; shards also against their index.
 
-    Ends with status 1 if they differ. Also warns of labels that the numbers in the files' names give away.
+    Ends with status 1 if they differ. Also warns of labels that no training clip has, and of those that the numbers in
+    the files' names give away.
     """
-    from vocalgen.corpora.check import corpus_of, leaks, problems
-    from vocalgen.corpora.manifest import Manifest
-
-    loaded = Manifest.load(manifest)
-    found = problems(loaded, corpus_of(loaded, corpus))
-    for leak in leaks(loaded):
-        print(f"warning: {leak}", file=sys.stderr)
+    if manifest.is_dir():
+        found = _shard_problems(manifest, processes)
+    else:
+        found = _manifest_problems(manifest, corpus)
     for problem in found:
         print(problem)
     if found:
         raise typer.Exit(1)
-    print(f"{manifest}: {len(loaded):,} clips, as published")
+    print(f"{manifest}: as published")
+
+
+def _manifest_problems(path: Path, corpus: str | None) -> list[str]:
+    from vocalgen.corpora.check import corpus_of, leaks, problems, unknown
+    from vocalgen.corpora.manifest import Manifest
+
+    manifest = Manifest.load(path)
+    found = problems(manifest, corpus_of(manifest, corpus))
+    for warning in (*unknown(manifest), *leaks(manifest)):
+        print(f"warning: {warning}", file=sys.stderr)
+    return found
+
+
+def _shard_problems(folder: Path, processes: int) -> list[str]:
+    from vocalgen.corpora.shards import problems
+
+    with _progress("reading shards", None) as advance:
+        return problems(folder, processes, advance)
 
 
 @data_app.command("stats")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vocalgen.corpora import emogator, hume_prosody, hume_vocalburst, sonata
 from vocalgen.corpora.manifest import SPLITS, Manifest
+from vocalgen.corpora.table import Column
 from vocalgen.emotions import EMOGATOR30, HUME10, PROSODY9, SONATA25, Vocabulary
 from vocalgen.errors import VocalgenError
 
@@ -31,20 +32,33 @@ class Corpus:
         vocabulary: its emotions.
         counts: by split.
         peaked: whether every labelled clip has an emotion of intensity 1.
+        values: what its further labels may be.
+        together: labels that are known together or not at all, being of one table.
     """
 
     vocabulary: Vocabulary
     counts: Mapping[str, Counts]
     peaked: bool = False
+    values: Mapping[str, Column] = field(default_factory=dict)
+    together: Sequence[Sequence[str]] = ()
 
 
 CORPORA = {
     "emogator": Corpus(EMOGATOR30, {split: Counts(*found) for split, found in emogator.EXPECTED.items()}, True),
-    "hume-vocalburst": Corpus(HUME10, {name: Counts(*found) for name, found in hume_vocalburst.EXPECTED.items()}, True),
+    "hume-vocalburst": Corpus(
+        HUME10,
+        {name: Counts(*found) for name, found in hume_vocalburst.EXPECTED.items()},
+        True,
+        hume_vocalburst.VALUES,
+        (("Valence", "Arousal"), hume_vocalburst.CULTURE),
+    ),
     "hume-prosody": Corpus(PROSODY9, {name: Counts(clips, None) for name, clips in hume_prosody.EXPECTED.items()}),
     "modulate-sonata": Corpus(SONATA25, {name: Counts(*found) for name, found in sonata.EXPECTED.items()}, True),
 }
 """By the name `vocalgen data prepare` calls them."""
+
+SHOWN = 5
+"""Labels that are listed by name."""
 
 FEWEST = 30
 """Labelled clips of a split below which nothing is said about leaks."""
@@ -98,7 +112,7 @@ def corpus_of(manifest: Manifest, name: str | None = None) -> Corpus:
 
 
 def problems(manifest: Manifest, corpus: Corpus) -> list[str]:
-    """What differs from the published tables, missing audio, labels that cannot be.
+    """What differs from the published tables, missing audio, labels that cannot be or that training clips lack.
 
     That no speaker is in two splits and every intensity in [0, 1] is checked by `Manifest` itself.
     """
@@ -118,7 +132,53 @@ def problems(manifest: Manifest, corpus: Corpus) -> list[str]:
         if len(low):
             first = manifest.rows[low[0]].id
             found.append(f"{len(low):,} labelled clips have no emotion of intensity 1, the first: {first}")
+    return found + _impossible(manifest, corpus) + _lost(manifest, corpus)
+
+
+def unknown(manifest: Manifest) -> list[str]:
+    """One line about the further labels that no training clip has, if there are some: no release has all of them."""
+    blank = _blank(manifest)
+    labels = [label for label in manifest.labels if label in blank]
+    return [f"no training clip has these labels: {_some(labels)}"] if labels else []
+
+
+def _impossible(manifest: Manifest, corpus: Corpus) -> list[str]:
+    """Labels that cannot be."""
+    found = []
+    for label in (label for label in manifest.labels if label in corpus.values):
+        told = ((clip, corpus.values[label].problem(t)) for clip, t in zip(manifest, manifest.texts(label)) if t)
+        wrong = [(clip, problem) for clip, problem in told if problem]
+        if wrong:
+            clip, problem = wrong[0]
+            found.append(f"{len(wrong):,} clips have a {label} that cannot be, the first: {clip.id}, {problem}")
     return found
+
+
+def _lost(manifest: Manifest, corpus: Corpus) -> list[str]:
+    """Emotions that no training clip has, and labels that none has though it has others of their table."""
+    blank = _blank(manifest)
+    found = []
+    for labels in (manifest.emotions.emotions, *corpus.together):
+        lost = [label for label in labels if label in blank]
+        if lost and (len(lost) < len(labels) or labels is manifest.emotions.emotions):
+            found.append(f"no training clip has {_some(lost)}: is a column of the table renamed or empty?")
+    return found
+
+
+def _blank(manifest: Manifest) -> set[str]:
+    """Emotions and labels that are unknown in all training clips."""
+    train = manifest.split("train")
+    if not len(train):
+        return set()
+    unknown = np.flatnonzero(np.isnan(train.intensities).all(axis=0))
+    return {manifest.emotions.emotions[place] for place in unknown} | {
+        label for label in manifest.labels if not any(train.texts(label))
+    }
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def leaks(manifest: Manifest) -> list[Leak]:

@@ -2,8 +2,9 @@
 
 The TSV has the columns clip_name, clip_duration_msec, transcript, is_child_probability, is_female_probability and
 game_metadata; later releases may add more, which are kept. A shard holds so many rows of the table: for each clip
-`00000042.opus` (or its other suffix) and `00000042.json` with the row, as WebDataset reads them. Folders are never
-listed and the table is never held in memory.
+`00000042.opus` (or its other suffix) and `00000042.json` with the row, as WebDataset reads them. Rows left out stand
+in `shard-00000.skipped.tsv` with the reason. Folders are never listed; of the table eight bytes a row are held in
+memory, and some thirty more for a moment, to find clips that are in it twice. `shards` reads what is packed here.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ import json
 import math
 import os
 import tarfile
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vocalgen import audio
-from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.atomic import atomic_path, atomic_write_text, sweep
 from vocalgen.corpora.parallel import parallel_map
+from vocalgen.corpora.table import check_header
 from vocalgen.errors import VocalgenError
 
 CLIPS = 1_880_261
@@ -32,6 +38,9 @@ CLIPS = 1_880_261
 COLUMNS = (
     "clip_name", "clip_duration_msec", "transcript", "is_child_probability", "is_female_probability", "game_metadata",
 )  # fmt: skip
+
+LEFT_OUT = ("child", "repeated", "missing", "wrong")
+"""Why rows are left out: maybe a child's voice; a clip of an earlier row; no file; a row that cannot be."""
 
 INDEX = "index.json"
 
@@ -55,14 +64,23 @@ class Packing:
             raise VocalgenError(f"the largest probability of a child's voice must be in [0, 1], got {self.most_child}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shard:
-    """A part of the table: number of the shard, number of its first row, byte at which that begins, rows."""
+    """A part of the table.
+
+    Args:
+        number: of the shard.
+        first: number of its first row, counted from 0.
+        offset: byte of the table at which that begins.
+        rows: how many.
+        repeated: (n, 2) rows whose clip an earlier row has, and those.
+    """
 
     number: int
     first: int
     offset: int
     rows: int
+    repeated: NDArray[np.int64]
 
 
 def pack(
@@ -80,7 +98,7 @@ def pack(
         advance: called with the number of further rows done.
 
     Returns:
-        the index: counts of `packed`, `child`, `missing` and `wrong` rows, `seconds` packed, and the shards.
+        the index: counts of `packed` rows and of those `LEFT_OUT`, `seconds` packed, and the shards.
 
     Raises:
         VocalgenError: the table cannot be read or lacks a column; `out` holds shards of another table or packing; no
@@ -89,6 +107,7 @@ def pack(
     packing, target = packing or Packing(), Path(out)
     digest, shards = _plan(Path(table), packing.rows)
     _claim(target, {"table": digest, "packing": asdict(packing)})
+    sweep(target)
     work = partial(_write, Path(os.path.abspath(folder)), Path(table), target, packing)
     totals: Counter[str] = Counter()
     names = []
@@ -103,37 +122,56 @@ def pack(
 
 def _plan(table: Path, rows: int) -> tuple[str, list[Shard]]:
     """Hash of the table, and where its shards begin."""
-    shards: list[Shard] = []
-    digest = hashlib.sha256()
+    digest, clips, offsets = hashlib.sha256(), array("Q"), array("Q")
     try:
         with table.open("rb") as file:
             header = file.readline()
             digest.update(header)
-            _columns(header, table)
-            offset, count, began = file.tell(), 0, 0
+            names = _columns(header, table)
+            offset = file.tell()
             for line in file:
                 digest.update(line)
-                if count % rows == 0:
-                    began = offset
+                if len(clips) % rows == 0:
+                    offsets.append(offset)
                 offset += len(line)
-                count += 1
-                if count % rows == 0:
-                    shards.append(Shard(len(shards), count - rows, began, rows))
+                clips.append(_fingerprint(line, names))
     except OSError as error:
         raise VocalgenError(f"cannot read {table} ({error.strerror or error})") from error
-    if count % rows:
-        shards.append(Shard(len(shards), count - count % rows, began, count % rows))
-    if not shards:
+    if not clips:
         raise VocalgenError(f"{table} has no rows")
+    firsts = range(0, len(clips), rows)
+    repeated = _repeated(np.frombuffer(clips, np.uint64))
+    parts = np.split(repeated, np.searchsorted(repeated[:, 0], firsts[1:]))
+    shards = [
+        Shard(number, first, offset, min(rows, len(clips) - first), part)
+        for number, (first, offset, part) in enumerate(zip(firsts, offsets, parts, strict=True))
+    ]
     return digest.hexdigest(), shards
 
 
 def _columns(header: bytes, table: Path) -> list[str]:
-    names = header.decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
-    missing = [name for name in COLUMNS[:2] if name not in names]
-    if missing:
-        raise VocalgenError(f"{table}: column {missing[0]} is missing; its first line has {', '.join(names)[:200]}")
-    return names
+    names = [name.strip() for name in header.decode("utf-8-sig", errors="replace").split("\t")]
+    check_header(table, names, COLUMNS, "\t")
+    return [name.lower() if name.lower() in COLUMNS else name for name in names]
+
+
+def _fingerprint(line: bytes, names: Sequence[str]) -> int:
+    """Number of a row's clip; 0 if the row cannot be used."""
+    try:
+        path = _entry(line, names).path
+    except _LeftOut:
+        return 0
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big")
+
+
+def _repeated(clips: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """(n, 2) rows whose clip an earlier row has, in order, and the first row that has it."""
+    order = np.argsort(clips, kind="stable")
+    same = np.zeros(len(clips), np.bool_)
+    same[1:] = (clips[order[1:]] == clips[order[:-1]]) & (clips[order[1:]] != 0)
+    first = np.maximum.accumulate(np.where(same, 0, np.arange(len(clips))))
+    pairs = np.stack([order[same], order[first[same]]], axis=1)
+    return pairs[np.argsort(pairs[:, 0])]
 
 
 def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
@@ -151,132 +189,111 @@ def _name(shard: Shard) -> str:
 
 
 def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard) -> dict[str, float]:
-    """One shard; its counts, which stand beside it and tell that it is complete."""
+    """One shard and the list of what is not in it; its counts, which stand beside it, tell that both are complete."""
     done = out / f"{_name(shard)}.json"
     if done.is_file():
         counts: dict[str, float] = json.loads(done.read_text(encoding="utf-8"))
         return counts
-    counts = {"packed": 0, "child": 0, "missing": 0, "wrong": 0, "seconds": 0.0}
-    with table.open("rb") as file, atomic_path(out / f"{_name(shard)}.tar") as temporary:
+    counts = {"packed": 0, **dict.fromkeys(LEFT_OUT, 0), "seconds": 0.0}
+    earlier: dict[int, int] = dict(shard.repeated.tolist())
+    with (
+        table.open("rb") as file,
+        atomic_path(out / f"{_name(shard)}.skipped.tsv") as listed,
+        atomic_path(out / f"{_name(shard)}.tar") as packed,
+        listed.open("w", encoding="utf-8", newline="") as skipped,
+        tarfile.open(packed, "w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
         names = _columns(file.readline(), table)
         file.seek(shard.offset)
-        with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-            for place in range(shard.rows):
-                _add(tar, f"{shard.first + place:08d}", file, names, folder, packing, counts)
+        skipped.write("row\tclip_name\treason\n")
+        for row in range(shard.first, shard.first + shard.rows):
+            line = file.readline()
+            try:
+                counts["seconds"] += _add(tar, row, _entry(line, names), folder, packing, earlier.get(row))
+                counts["packed"] += 1
+            except _LeftOut as reason:
+                counts[reason.kind] += 1
+                skipped.write(f"{_line(row)}\t{_clip_name(line, names)}\t{reason}\n")
     atomic_write_text(done, json.dumps(counts) + "\n")
     return counts
 
 
-def _add(
-    tar: tarfile.TarFile,
-    key: str,
-    file: BinaryIO,
-    names: list[str],
-    folder: Path,
-    packing: Packing,
-    counts: dict[str, float],
-) -> None:
-    """The next row of the table, into a shard or among what is left out."""
-    cells = file.readline().decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
-    row = dict(zip(names, cells))
-    path, seconds, child = _inside(folder, row.get("clip_name", "")), _seconds(row), _share(row)
-    if len(cells) != len(names) or path is None or seconds is None or child is None:
-        counts["wrong"] += 1
-    elif child > packing.most_child:
-        counts["child"] += 1
-    else:
-        try:
-            sound = path.read_bytes()
-        except OSError:
-            counts["missing"] += 1
-            return
-        _member(tar, f"{key}{path.suffix.lower()}", sound)
-        _member(tar, f"{key}.json", json.dumps(row, ensure_ascii=False).encode())
-        counts["packed"] += 1
-        counts["seconds"] += seconds
+class _LeftOut(VocalgenError):
+    """A row that is not packed: one of `LEFT_OUT`, and the reason in words."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
-def _inside(folder: Path, name: str) -> Path | None:
-    """The clip's file, if the name leads nowhere else; names without a suffix are of opus files."""
-    parts = name.replace("\\", "/").split("/")
-    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-        return None
-    path = folder.joinpath(*parts)
-    return path if path.suffix.lower().lstrip(".") in audio.FORMATS else path.with_name(path.name + ".opus")
+@dataclass(frozen=True)
+class _Entry:
+    """A row of the table: its cells, the clip's path below the folder, seconds and the probability of a child."""
+
+    row: dict[str, str]
+    path: str
+    seconds: float
+    child: float
 
 
-def _seconds(row: Mapping[str, str]) -> float | None:
-    value = _number(row.get("clip_duration_msec", ""))
-    return None if value is None or not value >= 0 else value / 1000
+def _entry(line: bytes, names: Sequence[str]) -> _Entry:
+    cells = _cells(line)
+    if len(cells) != len(names):
+        raise _LeftOut("wrong", f"{len(cells)} cells, the header has {len(names)}")
+    row = dict(zip(names, cells, strict=True))
+    duration, probability = row["clip_duration_msec"], row["is_child_probability"].strip()
+    milliseconds, child = _number(duration), _number(probability or "0")
+    if not 0 < milliseconds < math.inf:
+        raise _LeftOut("wrong", f"clip_duration_msec is {duration!r}, not a number above 0")
+    if not 0 <= child <= 1:
+        raise _LeftOut("wrong", f"is_child_probability is {probability!r}, not a number from 0 to 1")
+    return _Entry(row, _path(row["clip_name"]), milliseconds / 1000, child)
 
 
-def _share(row: Mapping[str, str]) -> float | None:
-    """Probability of a child's voice; 0 where it is blank."""
-    text = row.get("is_child_probability", "").strip()
-    value = _number(text) if text else 0.0
-    return value if value is not None and 0 <= value <= 1 else None
+def _cells(line: bytes) -> list[str]:
+    return line.decode("utf-8", errors="replace").rstrip("\r\n").split("\t")
 
 
-def _number(text: str) -> float | None:
+def _clip_name(line: bytes, names: Sequence[str]) -> str:
+    return dict(zip(names, _cells(line))).get("clip_name", "")
+
+
+def _path(name: str) -> str:
+    """Where the clip lies, if the name leads nowhere else; names without a suffix are of opus files."""
+    path = name.replace("\\", "/")
+    if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise _LeftOut("wrong", f"clip_name {name!r} is no path below the folder")
+    return path if os.path.splitext(path)[1].lower().lstrip(".") in audio.FORMATS else f"{path}.opus"
+
+
+def _number(text: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+        return math.nan
+
+
+def _line(row: int) -> int:
+    """Line of the table as an editor counts, the header being 1."""
+    return row + 2
+
+
+def _add(tar: tarfile.TarFile, row: int, entry: _Entry, folder: Path, packing: Packing, earlier: int | None) -> float:
+    """Pack a clip; its seconds."""
+    if earlier is not None:
+        raise _LeftOut("repeated", f"the clip of row {_line(earlier)}")
+    if entry.child > packing.most_child:
+        raise _LeftOut("child", f"is_child_probability is {entry.child:g}")
+    try:
+        sound = (folder / entry.path).read_bytes()
+    except OSError as error:
+        raise _LeftOut("missing", f"cannot read {entry.path} ({error.strerror or error})") from error
+    _member(tar, f"{row:08d}{os.path.splitext(entry.path)[1].lower()}", sound)
+    _member(tar, f"{row:08d}.json", json.dumps(entry.row, ensure_ascii=False).encode())
+    return entry.seconds
 
 
 def _member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)  # no owner and no time: the same clips make the same shard
     entry.size = len(content)
     tar.addfile(entry, io.BytesIO(content))
-
-
-@dataclass(frozen=True)
-class StreamClip:
-    """A clip of a shard: its key, its row of the table, the encoded sound and the suffix that tells the format."""
-
-    key: str
-    row: dict[str, str]
-    sound: bytes
-    suffix: str
-
-    def wave(self) -> tuple[audio.Wave, int]:
-        """Decoded mono audio (samples,) and its rate.
-
-        Raises:
-            VocalgenError: it cannot be decoded.
-        """
-        return audio.decode(self.sound, f"clip {self.row.get('clip_name', self.key)}")
-
-
-def read(out: str | os.PathLike[str], rank: int = 0, world: int = 1) -> Iterator[StreamClip]:
-    """Clips of every `world`-th shard, from shard `rank` on, one after the other: all processes together see each once.
-
-    Raises:
-        VocalgenError: no complete packing in the folder; a shard that is damaged.
-    """
-    folder = Path(out)
-    try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VocalgenError(
-            f"{folder} holds no complete packing; run `vocalgen data prepare modulate-stream`"
-        ) from error
-    for shard in index["shards"][rank::world]:
-        yield from _clips(folder / Path(shard["file"]).name)
-
-
-def _clips(path: Path) -> Iterator[StreamClip]:
-    try:
-        with tarfile.open(path, "r|") as tar:
-            sound: tuple[str, bytes] | None = None
-            for entry in tar:
-                stored = tar.extractfile(entry)
-                content = stored.read() if stored is not None else b""
-                key, suffix = os.path.splitext(entry.name)
-                if suffix != ".json":
-                    sound = (entry.name, content)
-                elif sound is not None and os.path.splitext(sound[0])[0] == key:
-                    yield StreamClip(key, json.loads(content), sound[1], os.path.splitext(sound[0])[1])
-    except (OSError, tarfile.TarError, ValueError) as error:
-        raise VocalgenError(f"{path} is damaged ({error}); remove it with its .json and pack again") from error
