@@ -78,6 +78,9 @@ def test_a_sentence_lasts_until_the_next(corpus: Path, layout_file: Path, tmp_pa
     manifest = cut(found, layout, tmp_path / "out")
     lengths = [len(audio.read(clip.file)[0]) / RATE for clip in manifest.rows[:2]]
     assert lengths == pytest.approx([1.0, 0.5], abs=0.1)
+    (corpus / "anna" / "king.txt").write_text("0.5 awe\n0.5 fear\n")
+    with pytest.raises(VocalgenError, match=r"anna-king-0000500 lasts from 0\.5 s to 0\.5 s; mend the times"):
+        segments(corpus, layout)
 
 
 def test_what_is_cut_already_stays(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
@@ -91,6 +94,26 @@ def test_what_is_cut_already_stays(corpus: Path, layout_file: Path, tmp_path: Pa
     after = [clip.file.stat().st_mtime_ns for clip in again]
     assert [old == new for old, new in zip(times, after, strict=True)] == [True, False, True, True, True]
     assert len(done) == 5
+
+
+def test_what_has_changed_is_cut_again(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
+    layout = read_layout(layout_file)
+    out = tmp_path / "out"
+
+    def files() -> dict[str, Path]:
+        made = cut(segments(corpus, layout)[0], layout, out)
+        assert {clip.file for clip in made} == set(out.iterdir())
+        return {clip.id: clip.file for clip in made}
+
+    before = {name: file.stat().st_mtime_ns for name, file in files().items()}
+    (corpus / "anna" / "king.txt").write_text(TEXTS["anna/king"].replace("1.25-2.0", "1.25-1.75"))
+    audio.write(corpus / "anna" / "maid.mp3", burst(5, 2.0, RATE, 9), RATE)
+    again = files()
+    assert len(audio.read(again["anna-king-0001250"])[0]) == RATE // 2
+    heard = audio.read(corpus / "anna" / "maid.mp3")[0][: 3 * RATE // 4]
+    np.testing.assert_allclose(audio.read(again["anna-maid-0000000"])[0], heard, atol=1e-4)
+    stayed = {name for name, file in again.items() if file.stat().st_mtime_ns == before[name]}
+    assert stayed == {"anna-king-0000500", "ben-king-0000200", "ben-king-0001000"}
 
 
 def test_the_command(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
@@ -140,6 +163,8 @@ def test_layouts_that_do_not_fit(
     ("line", "words"),
     [
         ("1.0-0.5 Awe: x", "lasts from 1 s to 0.5 s; mend the times"),
+        ("1.0-1.0 Awe: x", "lasts from 1 s to 1 s; mend the times"),
+        ("1-1.5 Awe: x\n1-1.9 Fear: y", "king.mp3: two sentences begin at 1 s; mend the times"),
         ("1.0-1.5 Joy: x", "king.txt, line 1: unknown emotion 'Joy'"),
         ("3.5-4.5 Awe: x", "king.mp3 ends before segment anna-king-0003500"),
         ("1..2-4 Awe: x", "line 1: '1..2' is no time"),

@@ -14,6 +14,7 @@ counted.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -37,6 +38,8 @@ LABELS = ("Role", "Sentence")
 
 SHORTEST = 0.1
 """Seconds below which a segment is a mistake."""
+
+_MARK = 12
 
 
 @dataclass(frozen=True)
@@ -138,10 +141,13 @@ def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segm
             found += _of_recording(path, match.groupdict(), root, mapping, skipped)
     if not found:
         raise VocalgenError(f"{folder}: no recording with a sentence matches {mapping.recording.pattern!r}")
-    names = [segment.id for segment in found]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise VocalgenError(f"two recordings make a segment {twice}; let `recording` name actor and role apart")
+    by_name: dict[str, Segment] = {}
+    for segment in found:
+        first = by_name.setdefault(segment.id, segment)
+        if first.recording != segment.recording:
+            raise VocalgenError(f"two recordings make a segment {first.id}; let `recording` name actor and role apart")
+        if first is not segment:
+            raise VocalgenError(f"{first.recording}: two sentences begin at {first.start:g} s; mend the times")
     remark = f"{len(skipped)} lines of text were not understood, the first: {skipped[0]}" if skipped else ""
     return found, (remark,) if remark else ()
 
@@ -218,6 +224,8 @@ def cut(
 ) -> Manifest:
     """Write every segment as FLAC into `out` and list them; those that are there already stay.
 
+    A file's name tells of which recording, by its content, and which times it was cut; one of others is cut again.
+
     Args:
         seed: of the draw by actor, where the mapping has no splits.
         advance: called after every segment.
@@ -231,9 +239,13 @@ def cut(
         raise VocalgenError(f"the mapping puts actor {missing[0]} into no split; name all {len(missing)} of them")
     clips: list[Clip] = []
     opened: tuple[Path, audio.Wave, int] | None = None
+    contents = {recording: _digest(recording) for recording in {segment.recording for segment in found}}
     for segment in found:
-        file = out / f"{segment.id}.flac"
+        mark = hashlib.sha256(f"{contents[segment.recording]} {segment.start} {segment.end}".encode()).hexdigest()
+        file = out / f"{segment.id}-{mark[:_MARK]}.flac"
         if not file.is_file():
+            for stale in out.glob(f"{segment.id}-{'?' * _MARK}.flac"):
+                stale.unlink()
             if opened is None or opened[0] != segment.recording:
                 opened = (segment.recording, *audio.read(segment.recording))
             _, wave, rate = opened
@@ -255,6 +267,13 @@ def cut(
         )
         advance()
     return Manifest(SONATA25, tuple(clips), _notes(clips), LABELS)
+
+
+def _digest(recording: Path) -> str:
+    try:
+        return hashlib.sha256(recording.read_bytes()).hexdigest()
+    except OSError as error:
+        raise VocalgenError(f"cannot read {recording} ({error.strerror or error})") from error
 
 
 def _notes(clips: list[Clip]) -> tuple[str, ...]:
