@@ -23,6 +23,8 @@ import time
 from pathlib import Path
 from socket import socket
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import numpy as np
 
@@ -92,12 +94,13 @@ def measure(study: Path, raters: int, pages: int, think: float, limit: float) ->
 
 
 def await_start(port: int) -> None:
-    """Wait until the server listens."""
+    """Wait until the server answers."""
     for _ in range(300):
-        with socket() as trial:
-            if trial.connect_ex((HOST, port)) == 0:
-                return
-        time.sleep(0.1)
+        try:
+            urlopen(f"http://{HOST}:{port}/experiment", timeout=30).close()
+            return
+        except URLError:
+            time.sleep(0.1)
     raise SystemExit("the server did not start")
 
 
