@@ -66,7 +66,7 @@ def prepare_emogator(
 
 @prepare_app.command("hume-vocalburst")
 def prepare_hume_vocalburst(
-    folder: Annotated[Path, typer.Argument(help="Folder of the ExVo or the A-VB release.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the ExVo or the A-VB release, or of both in one.")],
     out: OutOption,
     fewshot: Annotated[
         bool, typer.Option("--fewshot", metavar="", help="Read data_info.fewshot.csv, ExVo's few-shot variant.")
