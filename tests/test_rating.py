@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from vocalgen.metrics.loudness import integrated_loudness, true_peak
 from vocalgen.rating.export import ARRAYS, LONG, PAGES, RATERS, WIDE, export
 from vocalgen.rating.flags import FAST, MISSED
 from vocalgen.rating.freeze import LOUDNESS, create_study, level
+from vocalgen.rating.numbers import progress
 from vocalgen.rating.report import distances_of, study_report
 from vocalgen.rating.store import Store
 from vocalgen.rating.study import Settings, Study, open_study
@@ -137,7 +141,14 @@ def test_a_study_is_not_overwritten_and_not_guessed(study: Study, source: Path, 
         create_study(study.folder, source, SETTINGS, 4, HUME10)
     with pytest.raises(VocalgenError, match="is no study"):
         open_study(tmp_path)
-    (study.folder / "clips" / f"{study.clips[0].key}.wav").unlink()
+    copy = study.folder / "clips" / f"{study.clips[0].key}.wav"
+    content = copy.read_bytes()
+    copy.write_bytes(content[:-2] + b"\x00\x7f")  # as long as before
+    with pytest.raises(VocalgenError, match=rf"1 clips are not those that were frozen, first {copy.name}"):
+        open_study(study.folder)
+    copy.write_bytes(content)
+    assert open_study(study.folder) == study
+    copy.unlink()
     with pytest.raises(VocalgenError, match=r"1 clips are missing, first \w+\.wav"):
         open_study(study.folder)
     audio.write(tmp_path / "quiet" / "awe" / "0.wav", np.zeros(RATE, dtype=np.float32), RATE)
@@ -409,9 +420,39 @@ def test_who_is_too_fast_is_flagged_by_the_servers_clock_too(study: Study) -> No
             store.save(token, page.place, dict.fromkeys(page.emotions, 5), 1, seconds)
     flags = [[flag.reason for flag in rater.flags] for rater in store.raters()]
     assert flags == [[], [FAST], [FAST]]
-    assert {answer.hasty for answer in store.answers() if answer.rater == 3} == {True}
+    assert all(answer.hasty == (answer.kind != "practice") for answer in store.answers() if answer.rater == 3)
     quick = min(clip.seconds for clip in study.clips) + 0.2 * len(EMOTIONS)
     assert all(answer.seconds < quick for answer in store.answers() if answer.rater == 2)
+
+
+def test_a_server_clock_that_is_set_back_flags_nobody(study: Study) -> None:
+    clock = Clock(20.0)
+    store = Store(study, clock)
+    (token,) = store.invite(1)
+    store.consent(token)
+    while (page := store.next_page(token)) is not None:
+        clock.now -= 3600 * (page.place in (3, 4, 9))
+        store.save(token, page.place, dict.fromkeys(page.emotions, 5), 1, 9.0)
+    assert not any(answer.hasty for answer in store.answers()) and store.raters()[0].flags == ()
+
+
+def test_too_fast_is_counted_in_one_way(study: Study, tmp_path: Path) -> None:
+    store = Store(study, Clock())
+    (token,) = store.invite(1)
+    store.consent(token)
+    while (page := store.next_page(token)) is not None:
+        seconds = 9.0 if page.kind == "rating" and page.place % 2 else 0.1
+        store.save(token, page.place, dict.fromkeys(page.emotions, 1 + page.place), 1, seconds)
+    answers = store.answers()
+    fast = sum(answer.seconds < 1 and answer.kind in ("rating", "repeat") for answer in answers)
+    assert 0 < fast < sum(answer.seconds < 1 for answer in answers)
+    assert study_report(study, answers, draws=2)["hasty"] == {"pages": fast, "raters": {"rater-0001": fast}}
+    assert progress(study, store.raters(), answers)["raters"][0]["hasty"] == fast
+    files = export(study, answers, store.raters(), tmp_path / "out")
+    with open(files[4], newline="", encoding="utf-8") as file:
+        assert [row["too_fast"] for row in csv.DictReader(file)] == [str(fast)]
+    with open(files[3], newline="", encoding="utf-8") as file:
+        assert sum(int(row["too_fast"]) for row in csv.DictReader(file)) == fast
 
 
 def test_flags_can_be_taken_back_and_are_kept(study: Study, tmp_path: Path) -> None:
@@ -485,6 +526,10 @@ def test_withdrawing_removes_where_the_study_says_so(source: Path, tmp_path: Pat
     assert store.withdraw(other).stage == "withdrawn"
     assert {answer.rater for answer in store.answers()} == {1}
     assert store.consent(other).stage == "withdrawn"
+    store.withdraw(one)
+    left = b"".join(file.read_bytes() for file in study.folder.glob("ratings.sqlite*"))
+    assert not [clip.key for clip in study.clips if clip.key.encode() in left]  # not in free pages or the log either
+    assert [rater.finished is not None for rater in store.raters()] == [True, False]  # who is to be paid is known
 
 
 def test_a_study_that_has_begun_is_not_changed(study: Study) -> None:
@@ -493,9 +538,93 @@ def test_a_study_that_has_begun_is_not_changed(study: Study) -> None:
     Store(replace(study, settings=replace(study.settings, high=10)))  # nobody has begun
     store.consent(token)
     Store(replace(study, settings=replace(study.settings, raters_per_clip=99)))
-    for changes in ({"high": 10}, {"emotions": ("Awe", "Fear")}):
+    for changes in ({"high": 10}, {"emotions": ("Awe", "Fear")}, {"withdrawal": "removed"}):
         with pytest.raises(VocalgenError, match="after the first rater had begun"):
             Store(replace(study, settings=replace(study.settings, **changes)))  # type: ignore[arg-type]
+
+
+def test_which_texts_a_rater_agreed_to_is_kept(source: Path, tmp_path: Path) -> None:
+    study = create_study(tmp_path / "study", source, replace(SETTINGS, languages=("en", "de")), 4, HUME10)
+    store = Store(study)
+    first, second, third = store.invite(3)
+    store.consent(first, "de")
+    store.consent(second, "en")
+    english = study.folder / "texts" / "en.yaml"
+    english.write_text(english.read_text(encoding="utf-8").replace("I agree", "Yes, I agree"), encoding="utf-8")
+    store = Store(open_study(study.folder))
+    store.consent(third, "en")
+    store.consent(second, "en")  # changes nothing
+    answered(store, third)
+    found = [rater.texts for rater in store.raters()]
+    assert found[:2] == [study.texts_sha256["de"], study.texts_sha256["en"]]
+    assert found[2] == hashlib.sha256(english.read_bytes()).hexdigest() != found[1]
+    files = export(study, store.answers(), store.raters(), tmp_path / "out")
+    with open(files[4], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["texts_sha256"] for row in rows] == found
+    page = store.next_page(first)
+    assert page is not None and rows[0]["emotion_order"].split("; ") == list(page.emotions)
+    codes = [rater.code for rater in store.raters()]
+    assert codes[2] == store.code(third)
+    assert not any(code in file.read_text("utf-8") for file in files if file.suffix == ".csv" for code in codes)
+
+
+def make_second_version(study: Study) -> None:
+    """What the second version of a study's database and table of clips were like."""
+    with closing(sqlite3.connect(study.folder / "ratings.sqlite")) as database:
+        for column in ("texts", "finished"):
+            database.execute(f"ALTER TABLE rater DROP COLUMN {column}")
+        database.execute("UPDATE page SET hasty = 1")
+        database.execute("UPDATE study SET fingerprint = ?", (study.fingerprint_without_withdrawal,))
+        database.execute("PRAGMA user_version = 2")
+        database.commit()
+    table = study.folder / "clips.csv"
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = [row[:-2] + row[-1:] for row in csv.reader(file)]
+    table.write_text("\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
+
+
+def test_studies_of_the_version_before_go_on(study: Study) -> None:
+    store = Store(study, Clock())
+    first, second, third = store.invite(3)
+    answered(store, first)
+    answered(store, second, pages=5)
+    before, codes = store.answers(), [rater.code for rater in store.raters()]
+    store.close()
+    make_second_version(study)
+    store = Store(open_study(study.folder), Clock())
+    assert [replace(answer, hasty=False) for answer in store.answers()] == before
+    assert {answer.hasty for answer in store.answers() if answer.kind == "practice"} == {False}
+    raters = store.raters()
+    assert [rater.finished for rater in raters] == [max(a.saved for a in before if a.rater == 1), None, None]
+    assert [rater.code for rater in raters] == codes and {rater.texts for rater in raters} == {None}
+    answered(store, second)
+    answered(store, third)
+    assert all(rater.finished for rater in store.raters()) and store.raters()[2].texts == study.texts_sha256["en"]
+    with pytest.raises(VocalgenError, match="after the first rater had begun"):
+        Store(replace(study, settings=replace(study.settings, withdrawal="removed")))
+
+
+@pytest.mark.parametrize("version", [1, 4])
+def test_other_versions_are_refused_and_left_as_they_are(study: Study, version: int) -> None:
+    Store(study).close()
+    with closing(sqlite3.connect(study.folder / "ratings.sqlite")) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(VocalgenError, match=rf"another version of vocalgen \(schema {version}, not 3\)"):
+        Store(study)
+
+
+def test_a_migration_that_fails_leaves_the_old_version(study: Study) -> None:
+    Store(study).close()
+    make_second_version(study)
+    with closing(sqlite3.connect(study.folder / "ratings.sqlite")) as database:
+        database.execute("ALTER TABLE rater ADD COLUMN finished REAL")  # in the way, behind a change that works
+    for _ in range(2):
+        with pytest.raises(VocalgenError, match="cannot open"):
+            Store(study)
+    with closing(sqlite3.connect(study.folder / "ratings.sqlite")) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(rater)")]
+        assert "texts" not in columns and database.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_another_scale_is_stretched_to_1_to_100(source: Path, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ SERVER = """
 import sys, uvicorn
 from vocalgen.rating.app import make_app
 from vocalgen.rating.study import open_study
-uvicorn.run(make_app(open_study(sys.argv[1]), "key", ["127.0.0.1"]), port=int(sys.argv[2]), log_level="critical")
+origins = [f"http://127.0.0.1:{sys.argv[2]}"]
+uvicorn.run(make_app(open_study(sys.argv[1]), "key", origins), port=int(sys.argv[2]), log_level="critical")
 """
 """What `vocalgen rate serve` runs, without the command line's start."""
 

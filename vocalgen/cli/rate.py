@@ -4,38 +4,29 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from vocalgen.cli.rate_results import StudyArgument, content, export, report
 from vocalgen.errors import VocalgenError
-
-if TYPE_CHECKING:
-    from vocalgen.rating.answers import Answer
 
 
 class _InOrder(TyperGroup):
     """Lists what comes first in the work first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return ["new", "invite", "serve", "flag", "report", "export"]
+        return ["new", "invite", "serve", "codes", "flag", "report", "export"]
 
 
 rate_app = typer.Typer(
     cls=_InOrder, help="Run a listening study in the browser.", no_args_is_help=True, add_completion=False
 )
-StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
+rate_app.command("report")(report)
+rate_app.command("export")(export)
 PortOption = Annotated[int, typer.Option(min=1, max=65535, metavar="N", help="Port.")]
-HostOption = Annotated[
-    str, typer.Option(metavar="NAME", help="Address to listen on; 0.0.0.0 lets other machines in: put TLS before it.")
-]
-FlaggedOption = Annotated[
-    bool, typer.Option("--without-flagged", metavar="", help="Leave out what flagged raters said.")
-]
 LOOPBACK = "127.0.0.1"
-THOUGHTFUL = 75
-"""Seconds for which a rater's connection is kept open without a request."""
 
 
 @rate_app.command("new")
@@ -85,7 +76,7 @@ def new(
     vocabulary = max(able, key=lambda entry: sum(name in entry for name in names))
     asked = [name.strip() for name in emotions.split(",")] if emotions else [n for n in names if n in vocabulary]
     rated = tuple(dict.fromkeys(vocabulary.emotions[vocabulary.index(name)] for name in asked))
-    own = {file.stem: _content(file) for file in texts or []}
+    own = {file.stem: content(file) for file in texts or []}
     codes = tuple(dict.fromkeys([*(code.strip() for code in languages.split(",")), *own]))
     settings = Settings(
         emotions=rated,
@@ -104,7 +95,7 @@ def new(
         least = min(clip.lufs + clip.gain_db for clip in softer)
         print(f"{len(softer)} clips stay below {LOUDNESS:g} LUFS, one at {least:.1f}: their peaks allow no more")
     print(f"next: read {study / 'study.yaml'} and {study / 'texts'}, then:")
-    print(f"  vocalgen rate serve {study} --invite {raters_per_clip}")
+    print(f"  vocalgen rate serve {study} --invite {made.raters_needed}")
 
 
 @rate_app.command("invite")
@@ -114,51 +105,82 @@ def invite(
     address: Annotated[str, typer.Option(metavar="URL", help="How raters reach the server.")] = "http://127.0.0.1:8000",
 ) -> None:
     """Print links of new raters, one each; only hashes of them are stored, so keep them."""
+    from vocalgen.rating.address import origin
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
+    reached = origin(address)
     for token in Store(open_study(study)).invite(raters):
-        print(f"{address.rstrip('/')}/r/{token}")
+        print(f"{reached}/r/{token}")
 
 
 @rate_app.command("serve")
 def serve(
     study: StudyArgument,
-    host: HostOption = LOOPBACK,
+    host: Annotated[
+        str, typer.Option(metavar="IP", help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = LOOPBACK,
     port: PortOption = 8000,
-    name: Annotated[
-        list[str] | None, typer.Option("--name", metavar="HOST", help="Name raters reach it by; repeatable.")
+    address: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--address",
+            metavar="URL",
+            help="How raters reach it, such as https://lab.example; repeatable, links get the first.",
+        ),
     ] = None,
-    raters: Annotated[int, typer.Option("--invite", min=0, metavar="N", help="Print links of new raters.")] = 0,
+    raters: Annotated[
+        int | None,
+        typer.Option(
+            "--invite", min=0, metavar="N", help="Print links of new raters; default: all, where none is invited."
+        ),
+    ] = None,
 ) -> None:
     """Serve the page of the study and print the links; Ctrl-C ends it, and it goes on where it stopped.
 
-    Example: vocalgen rate serve study --invite 10
+    Other machines should reach it through a reverse proxy with TLS on this one, say by which address: --address.
+
+    Example: vocalgen rate serve study --address https://lab.example
     """
     try:
-        import uvicorn
-
+        from vocalgen.rating import serving
         from vocalgen.rating.app import make_app
     except ImportError as error:
         raise VocalgenError("the study's server needs: pip install 'vocalgen[rate]'") from error
+    from vocalgen.rating.address import is_loopback, loopback, origin
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
+    if not address and not is_loopback(host):
+        raise VocalgenError(
+            f"--host {host} lets other machines in; say by which address they come, such as --address "
+            f"http://NAME:{port}; or better leave --host out, put a proxy with TLS before, and say --address https://NAME"
+        )
+    origins = [*map(origin, address or []), *loopback(host, port)]
     opened, key = open_study(study), secrets.token_urlsafe(16)
-    names = name or [LOOPBACK, "localhost"]
-    address = f"http://{names[0]}:{port}"
-    for token in Store(opened).invite(raters) if raters else []:
-        print(f"rater: {address}/r/{token}")
-    print(f"experimenter: {address}/experiment#{key}", flush=True)
-    uvicorn.run(
-        make_app(opened, key, names),
-        host=host,
-        port=port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=THOUGHTFUL,
-    )
+    store, listening = Store(opened), serving.listen(host, port)
+    if raters is None:
+        raters = 0 if store.raters() else opened.raters_needed
+    for token in store.invite(raters):
+        print(f"rater: {origins[0]}/r/{token}")
+    print(f"experimenter: {origins[0]}/experiment#{key}", flush=True)
+    serving.serve(make_app(opened, key, origins), listening)
+
+
+@rate_app.command("codes")
+def codes(study: StudyArgument) -> None:
+    """Print raters' completion codes as CSV, to tell who has finished from the codes that are handed in.
+
+    They tell who a rater is, so exports do not have them.
+    """
+    from vocalgen.rating.answers import rater_name
+    from vocalgen.rating.store import Store
+    from vocalgen.rating.study import open_study
+
+    print("rater,code,finished,withdrawn")
+    for entry in Store(open_study(study)).raters():
+        finished, withdrawn = ("no" if moment is None else "yes" for moment in (entry.finished, entry.withdrawn))
+        print(f"{rater_name(entry.number)},{entry.code},{finished},{withdrawn}")
 
 
 @rate_app.command("flag")
@@ -189,112 +211,3 @@ def flag(
             print(f"{rater_name(entry.number)}: {found.reason} (by {found.source}{state})")
     if not flagged:
         print("nobody is flagged")
-
-
-@rate_app.command("export")
-def export(
-    study: StudyArgument,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")],
-    without_flagged: FlaggedOption = False,
-) -> None:
-    """Write the ratings for `vocalgen metrics heep` and `vocalgen evaluate --ratings`: long and wide CSV, NPZ; and
-    tables of all pages and raters.
-    """
-    from vocalgen.rating.export import export as write
-    from vocalgen.rating.store import Store
-    from vocalgen.rating.study import open_study
-
-    opened = open_study(study)
-    store = Store(opened)
-    answers = store.answers()
-    for file in write(opened, answers, store.raters(), out, not without_flagged):
-        print(file)
-    print(_left_out(answers, without_flagged))
-
-
-@rate_app.command("report")
-def report(
-    study: StudyArgument,
-    without_flagged: FlaggedOption = False,
-    evaluation: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="report.json of `vocalgen evaluate` on these clips, for S_GEN.")
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which system of the evaluation, where it has several.")
-    ] = None,
-    figure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw target by rated emotion (PNG, SVG or PDF).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print all of it as JSON.")] = False,
-) -> None:
-    """Print HEEP with intervals, S_GEN, agreement, agreement with oneself, missed instructions and hasty pages.
-
-    Example: vocalgen rate report study --evaluation report/report.json --figure heard.svg
-    """
-    import json
-
-    from vocalgen.rating.report import distances_of, study_report
-    from vocalgen.rating.store import Store
-    from vocalgen.rating.study import open_study
-
-    opened, distances = open_study(study), None
-    if evaluation is not None:
-        try:
-            distances = distances_of(json.loads(_content(evaluation)), system)
-        except ValueError as error:
-            raise VocalgenError(f"{evaluation} is no JSON ({error})") from error
-    answers = Store(opened).answers()
-    found = study_report(opened, answers, flagged=not without_flagged, distances=distances)
-    if figure is not None:
-        from vocalgen.evaluation.figures import rated
-
-        rated(found["heard"], figure)
-    if as_json:
-        print(json.dumps(found, indent=1))
-        return
-    print(f"{found['raters']} raters, {found['clips']} clips, {found['ratings']} ratings")
-    print(_left_out(answers, without_flagged))
-    for reading, scores in found["heep"].items():
-        print(f"HEEP ({reading}): {_interval(scores['overall'])}")
-        for name, interval in scores["emotions"].items():
-            print(f"  {name}: {_interval(interval)}")
-    if found["s_gen"] is not None:
-        print(f"S_GEN: {_score(found['s_gen']['overall'])}")
-        for name, value in found["s_gen"]["emotions"].items():
-            print(f"  {name}: {_score(value)}")
-        for note in found["s_gen"]["notes"]:
-            print(f"  {note}")
-    print(f"Krippendorff's alpha: {_score(found['krippendorff_alpha'])}")
-    for name, value in found["alpha_by_emotion"].items():
-        print(f"  {name}: {_score(value)}")
-    for name, value in (found["icc"] or {}).items():
-        print(f"ICC, {name}: {_score(value)}")
-    again = found["with_themselves"]
-    if again is not None:
-        print(f"second times with first times: r = {_score(again['pearson'])} ({again['pages']} pages)")
-    asked = found["instructed"]
-    print(f"instructed pages answered otherwise: {asked['missed']['pages']} of {asked['pages']}")
-    print(f"pages answered too fast: {found['hasty']['pages']}")
-
-
-def _left_out(answers: list[Answer], without_flagged: bool) -> str:
-    flagged = len({answer.rater for answer in answers if answer.flagged and not answer.withdrawn})
-    withdrawn = len({answer.rater for answer in answers if answer.withdrawn})
-    what = "left out" if without_flagged else "counted; --without-flagged leaves them out"
-    return f"raters who withdrew: {withdrawn} (left out); flagged: {flagged} ({what})"
-
-
-def _content(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocalgenError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _interval(values: list[float | None]) -> str:
-    value, low, high = map(_score, values)
-    return f"{value} [{low}, {high}]"
-
-
-def _score(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ class Answer:
         plays: how often the clip was heard.
         seconds: from the page's appearance to its answer, as the browser says.
         saved: when, in seconds since 1970.
-        hasty: whether that was too fast.
+        hasty: whether a rated or repeated clip was answered too fast.
         missed: whether an instructed page was answered otherwise.
         withdrawn: whether the rater withdrew later.
         flagged: whether the rater has a flag.
@@ -62,24 +63,26 @@ class Rater:
 
     Args:
         number: from 1.
+        emotions: in the order in which the rater sees them.
+        code: of completion.
         language: that was chosen with the consent.
-        consented, withdrawn: seconds since 1970.
+        texts: SHA-256 of the file of texts that the rater agreed to.
+        consented, finished, withdrawn: seconds since 1970; finished: when the last page was saved.
         pages, saved: that were assigned, and how many of them are saved.
         flags: also those that were lifted.
     """
 
     number: int
+    emotions: tuple[str, ...]
+    code: str
     language: str | None
+    texts: str | None
     consented: float | None
+    finished: float | None
     withdrawn: float | None
     pages: int
     saved: int
     flags: tuple[Flag, ...]
-
-    @property
-    def finished(self) -> bool:
-        """Whether every page is saved."""
-        return self.withdrawn is None and self.pages == self.saved > 0
 
     @property
     def flagged(self) -> bool:
@@ -153,8 +156,12 @@ def read_raters(database: sqlite3.Connection) -> list[Rater]:
     return [
         Rater(
             row["id"],
+            tuple(json.loads(row["emotions"])),
+            row["code"],
             row["language"],
+            row["texts"],
             row["consented"],
+            row["finished"],
             row["withdrawn"],
             row["pages"],
             row["saved"],

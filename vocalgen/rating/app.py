@@ -17,6 +17,7 @@ Nothing of a request becomes a path, HTML or SQL: pages are fixed files, values 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import json
 import logging
@@ -39,7 +40,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from vocalgen.errors import VocalgenError
-from vocalgen.rating.guard import Headers, Limits, problem
+from vocalgen.rating.address import host_of
+from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.store import Standing, Store, UnknownRater
 from vocalgen.rating.study import CLIPS, Study
@@ -55,18 +57,22 @@ FILES = {
     "experiment.js": "text/javascript; charset=utf-8",
 }
 
+FIXED = re.compile("/(static|r)/|/experiment$")
+"""Paths of answers that are the same for all."""
+
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 SHARE = 0.1
 """Most of the time that may go into the experimenter's numbers; they are as old as that needs."""
 
 
-def make_app(study: Study, key: str, hosts: Sequence[str]) -> Starlette:
+def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
     """The application.
 
     Args:
         key: of the experimenter.
-        hosts: names under which the server is reached; requests for others are refused (DNS rebinding).
+        origins: under which the server is reached, see `address.origin`; requests for other hosts are refused (DNS
+            rebinding), and changes that pages from elsewhere ask for (CSRF).
     """
     store = Store(study)
     rater, experimenter = _Rater(store), _Experimenter(store, key)
@@ -84,15 +90,20 @@ def make_app(study: Study, key: str, hosts: Sequence[str]) -> Starlette:
         Route("/experiment/flag", experimenter.flag, methods=["POST"]),
         Route("/experiment/lift", experimenter.lift, methods=["POST"]),
     ]
+
+    def caller(request: Request) -> str | None:
+        return rater.caller(request) or experimenter.caller(request)
+
     middleware = [
         Middleware(Headers),
-        Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False),
-        Middleware(Limits),
+        Middleware(TrustedHostMiddleware, allowed_hosts=[host_of(origin) for origin in origins], www_redirect=False),
+        Middleware(Limits, origins=frozenset(origins), caller=caller, fixed=_is_fixed),
     ]
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
         UnknownRater: lambda request, error: problem(404, error),
         VocalgenError: lambda request, error: problem(400, error),
         sqlite3.Error: _not_stored,
+        Exception: _failed,
     }
 
     @asynccontextmanager
@@ -110,6 +121,7 @@ class _Rater:
 
     def __init__(self, store: Store) -> None:
         self.store, self.study = store, store.study
+        self.known: set[str] = set()
         settings = self.study.settings
         self.always = {
             "languages": {code: texts.language for code, texts in self.study.texts.items()},
@@ -123,6 +135,13 @@ class _Rater:
             code: {**asdict(texts), "emotions": texts.named(settings.emotions)}
             for code, texts in self.study.texts.items()
         }
+
+    def caller(self, request: Request) -> str | None:
+        """The token of a request, if it was given out."""
+        _, part, token, *_ = [*request.url.path.split("/"), "", ""]
+        if part == "api" and token not in self.known and self.store.knows(token):
+            self.known.add(token)
+        return token if part == "api" and token in self.known else None
 
     async def state(self, request: Request) -> Response:
         return self._answer(self.store.standing(request.path_params["token"]))
@@ -180,6 +199,11 @@ class _Experimenter:
         self.until = 0.0
         self.counting = threading.Lock()
 
+    def caller(self, request: Request) -> str | None:
+        """ "experimenter", for requests with the key."""
+        given = request.headers.get("authorization", "").encode()
+        return "experimenter" if hmac.compare_digest(given, self.key) else None
+
     def numbers(self, request: Request) -> Response:
         return self._refusal(request) or JSONResponse(self._numbers())
 
@@ -208,8 +232,15 @@ class _Experimenter:
             return self.found
 
     def _refusal(self, request: Request) -> Response | None:
-        given = request.headers.get("authorization", "").encode()
-        return None if hmac.compare_digest(given, self.key) else problem(403, "the experimenter's key is needed")
+        return None if self.caller(request) else problem(403, "the experimenter's key is needed")
+
+
+def _is_fixed(path: str) -> bool:
+    return FIXED.match(path) is not None
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    return problem(500, "the server has failed; its terminal says how", HEADERS)  # sent from outside `Headers`
 
 
 def _not_stored(request: Request, error: sqlite3.Error) -> Response:
@@ -240,9 +271,14 @@ def _sound(content: bytes, asked: str) -> Response:
 
 
 def _file(name: str) -> Callable[[Request], Response]:
+    """A fixed file, which browsers keep and ask for again only if it has changed."""
     content = (files("vocalgen.rating") / "page" / name).read_bytes()
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "no-cache"}
 
     async def serve(request: Request) -> Response:
-        return Response(content, media_type=FILES[name])
+        if tag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=FILES[name], headers=headers)
 
     return serve  # type: ignore[return-value]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,14 +32,17 @@ PATIENCE = 30
 class Database:
     """A database file with the tables of `schema`, which are made where they are missing.
 
+    What is deleted is overwritten, not only left out.
+
     Args:
         version: of the schema.
+        migrations: by older version, what brings its tables to this one; in a transaction.
 
     Raises:
         VocalgenError: it cannot be opened, or has another version.
     """
 
-    def __init__(self, path: Path, schema: str, version: int) -> None:
+    def __init__(self, path: Path, schema: str, version: int, migrations: Mapping[int, Work]) -> None:
         self.path = path
         self._reader: sqlite3.Connection | None = None
         self._reading, self._starting = threading.Lock(), threading.Lock()
@@ -47,10 +50,16 @@ class Database:
         self._thread: threading.Thread | None = None
         try:
             with self.snapshot() as database:
-                (found,) = database.execute("PRAGMA user_version").fetchone()
+                found = _version(database)
                 tables = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone()
                 if tables is None:
                     database.executescript(f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;")
+                elif found in migrations:
+                    database.execute("BEGIN IMMEDIATE")
+                    if _version(database) == found:  # no other process was quicker
+                        migrations[found](database)
+                        database.execute(f"PRAGMA user_version = {version}")
+                    database.execute("COMMIT")
                 elif found != version:
                     raise VocalgenError(
                         f"{path} was made by another version of vocalgen (schema {found}, not {version}); go on with "
@@ -89,6 +98,11 @@ class Database:
             yield database
         finally:
             database.close()
+
+    def forget(self) -> None:
+        """Empty the write-ahead log, which holds what was deleted since until it is written over."""
+        with self.snapshot() as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Finish what is waiting and close; the next call opens again."""
@@ -131,9 +145,13 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         database.row_factory = sqlite3.Row
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             database.execute(f"PRAGMA {pragma}")
         return database
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _commit(database: sqlite3.Connection, batch: list[Work]) -> list[tuple[Any, BaseException | None]]:

@@ -117,8 +117,9 @@ def _pages(study: Study, answers: Sequence[Answer]) -> list[Row]:
 
 def _raters(raters: Sequence[Rater], answers: Sequence[Answer]) -> list[Row]:
     rows: list[Row] = [
-        ("rater", "language", "pages", "saved", "median_seconds", "too_fast", "missed", "flags", "lifted_flags")
-    ]
+        ("rater", "language", "texts_sha256", "emotion_order", "pages", "saved", "median_seconds", "too_fast", "missed",
+         "flags", "lifted_flags")
+    ]  # fmt: skip
     for rater in raters:
         if rater.consented is None or rater.withdrawn is not None:
             continue
@@ -126,7 +127,8 @@ def _raters(raters: Sequence[Rater], answers: Sequence[Answer]) -> list[Row]:
         median = f"{np.median([answer.seconds for answer in own]):.3f}" if own else ""
         counts = sum(answer.hasty for answer in own), sum(answer.missed for answer in own)
         flags = ("; ".join(f.reason for f in rater.flags if (f.lifted is None) == up) for up in (True, False))
-        rows.append((rater_name(rater.number), rater.language or "", rater.pages, rater.saved, median, *counts, *flags))
+        about = rater.language or "", rater.texts or "", "; ".join(rater.emotions)
+        rows.append((rater_name(rater.number), *about, rater.pages, rater.saved, median, *counts, *flags))
     return rows
 
 

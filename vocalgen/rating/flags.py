@@ -18,10 +18,14 @@ LONGEST = 200
 """Characters of a reason."""
 
 
-def is_hasty(study: Study, clip: str, seconds: float) -> bool:
+PACED = ("rating", "repeat")
+"""Kinds of pages that can be too fast: practice does not count, and what is asked for needs no listening."""
+
+
+def is_hasty(study: Study, kind: str, clip: str, seconds: float) -> bool:
     """Whether a page was answered in less time than its clip and one quick answer for every emotion take."""
     settings = study.settings
-    return seconds < study.by_key[clip].seconds + settings.quickest * len(settings.emotions)
+    return kind in PACED and seconds < study.by_key[clip].seconds + settings.quickest * len(settings.emotions)
 
 
 def is_missed(settings: Settings, asked: str, values: Mapping[str, int]) -> bool:
@@ -34,9 +38,7 @@ def is_missed(settings: Settings, asked: str, values: Mapping[str, int]) -> bool
 def apply_rules(database: sqlite3.Connection, settings: Settings, rater: int, now: float) -> None:
     """Raise what a rater's pages give reason for: once, also if it was lifted since."""
     missed, hasty, pages = database.execute(
-        "SELECT total(missed), total(hasty AND kind IN ('rating', 'repeat')), total(kind IN ('rating', 'repeat')) "
-        "FROM page WHERE rater = ?",
-        (rater,),
+        "SELECT total(missed), total(hasty), total(kind IN (?, ?)) FROM page WHERE rater = ?", (*PACED, rater)
     ).fetchone()
     reasons = {MISSED: missed > settings.misses_allowed, FAST: hasty > settings.fast_allowed * pages}
     for reason in (reason for reason, given in reasons.items() if given):

@@ -189,7 +189,8 @@ def _copy(source: Source, practice: bool, seed: int, folder: Path) -> StudyClip:
     levelled = (wave * 10 ** (gain / 20)).astype(np.float32)
     key = hashlib.sha256(f"{seed}\n{source.name}\n{digest}".encode()).hexdigest()[:16]
     audio.write(folder / f"{key}.wav", levelled, rate)
+    copied = hashlib.sha256((folder / f"{key}.wav").read_bytes()).hexdigest()
     peak = true_peak(levelled, rate)
     seconds = len(wave) / rate
     levels = round(lufs, 3), round(gain, 3), round(peak, 3)
-    return StudyClip(key, source.name, source.emotion, digest, seconds, *levels, practice)
+    return StudyClip(key, source.name, source.emotion, digest, seconds, *levels, copied, practice)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable, Collection, Mapping
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LARGEST = 16_384
-"""Bytes of a request's body."""
+LARGEST, PATIENCE = 16_384, 20.0
+"""Bytes of a request's body, and seconds in which it has to come."""
+
+READING = ("GET", "HEAD")
 
 RATE, BURST = 20.0, 60.0
-"""Requests a second of one rater or address in the long run, and at once."""
+"""Requests a second of one caller in the long run, and at once."""
+
+REMEMBERED = 10_000
+"""Callers whose requests are counted; beyond that, who asked longest ago is forgotten."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; media-src 'self'; "
@@ -27,13 +34,13 @@ HEADERS = {
 _ENCODED = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
 
 
-def problem(status: int, reason: object) -> JSONResponse:
+def problem(status: int, reason: object, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """A refusal."""
-    return JSONResponse({"error": str(reason)}, status)
+    return JSONResponse({"error": str(reason)}, status, headers)
 
 
 class Headers:
-    """Adds `HEADERS` to every answer, refusals included."""
+    """Adds `HEADERS` to every answer that does not have them, refusals included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -41,18 +48,33 @@ class Headers:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_ENCODED]
+                given = list(message.get("headers", []))
+                names = {name.lower() for name, _ in given}
+                message["headers"] = [*given, *(entry for entry in _ENCODED if entry[0] not in names)]
             await send(message)
 
         await self.app(scope, receive, with_headers)
 
 
 class Limits:
-    """Refuses what other sites' pages send, bodies that are too large, and too many requests."""
+    """Refuses what other sites' pages send, bodies that are too large or too slow, and too many requests.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.left: dict[str, tuple[float, float]] = {}
+    Args:
+        origins: of the study's own pages.
+        caller: whose requests are counted together, for those whom the study knows; None for strangers, who are counted
+            by address.
+        fixed: whether an answer is the same for all and costs nothing; such requests are not counted.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        origins: Collection[str],
+        caller: Callable[[Request], str | None],
+        fixed: Callable[[str], bool],
+    ) -> None:
+        self.app, self.origins, self.caller, self.fixed = app, origins, caller, fixed
+        self.left: dict[tuple[bool, str], tuple[float, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,13 +85,19 @@ class Limits:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST:
-                await problem(413, f"a request may have {LARGEST} bytes")(scope, receive, send)
-                return
-
+        if request.method in READING:  # whose bodies nobody looks at
+            await self.app(scope, receive, send)
+            return
+        try:
+            body = await asyncio.wait_for(_body(request), PATIENCE)
+        except ClientDisconnect:
+            return
+        except asyncio.TimeoutError:
+            await problem(408, "the request was not sent to its end")(scope, receive, send)
+            return
+        if body is None:
+            await problem(413, f"a request may have {LARGEST} bytes")(scope, receive, send)
+            return
         messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def again() -> Message:
@@ -78,24 +106,33 @@ class Limits:
         await self.app(scope, again, send)
 
     def _refusal(self, request: Request) -> Response | None:
-        origin = request.headers.get("origin")
-        if request.method not in ("GET", "HEAD"):
-            if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        if request.method not in READING:
+            origin = request.headers.get("origin")
+            other = origin is not None and origin not in self.origins
+            if other or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return problem(403, "this request comes from another site")
-            if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-                return problem(403, "this request comes from another site")
-        if not self._allowed(request):
+        if not self.fixed(request.url.path) and not self._allowed(request):
             return problem(429, "too many requests; wait a moment")
         return None
 
     def _allowed(self, request: Request) -> bool:
-        """A bucket a rater, and one an address for requests without a token, that fills with time."""
-        parts = request.url.path.split("/")
-        who = parts[2] if len(parts) > 2 and parts[1] in ("api", "r") else str(request.client and request.client.host)
+        """A bucket a caller, which fills with time and from which every request takes one."""
+        caller = self.caller(request)
+        who = (True, caller) if caller is not None else (False, str(request.client and request.client.host))
         now = time.monotonic()
-        if len(self.left) > 10_000:
-            self.left = {name: entry for name, entry in self.left.items() if now - entry[1] < BURST / RATE}
-        amount, since = self.left.get(who, (BURST, now))
+        amount, since = self.left.pop(who, (BURST, now))
         amount = min(BURST, amount + RATE * (now - since)) - 1
-        self.left[who] = (max(amount, 0.0), now)
+        self.left[who] = (max(amount, 0.0), now)  # behind all others, who asked before
+        if len(self.left) > REMEMBERED:
+            del self.left[next(iter(self.left))]
         return amount >= 0
+
+
+async def _body(request: Request) -> bytes | None:
+    """None: it is too large."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST:
+            return None
+    return body

@@ -28,6 +28,7 @@ def progress(study: Study, raters: Sequence[Rater], answers: Sequence[Answer]) -
     return {
         "raters": [_rater(rater, present, again) for rater in raters if rater.consented is not None],
         "counts": _counts(raters),
+        "wanted_raters": study.raters_needed,
         "ratings": len(counted),
         "median_seconds": _median(counted),
         "clips": _clips(study, counted),
@@ -42,7 +43,7 @@ def _counts(raters: Sequence[Rater]) -> Json:
     return {
         "invited": len(raters),
         "consented": sum(rater.consented is not None for rater in raters),
-        "finished": sum(rater.finished for rater in raters),
+        "finished": sum(rater.finished is not None and rater.withdrawn is None for rater in raters),
         "withdrawn": sum(rater.withdrawn is not None for rater in raters),
         "flagged": sum(rater.flagged and rater.withdrawn is None for rater in raters),
     }
@@ -59,7 +60,7 @@ def _rater(rater: Rater, answers: Sequence[Answer], again: Json | None) -> Json:
         "pages": rater.pages,
         "saved": rater.saved,
         "median_seconds": _median(own),
-        "hasty": sum(answer.hasty for answer in own if answer.kind in ("rating", "repeat")),
+        "hasty": sum(answer.hasty for answer in own),
         "missed": sum(answer.missed for answer in own),
         "with_themselves": again["raters"].get(name) if again is not None else None,
         "flags": [

@@ -67,7 +67,7 @@ def study_report(
             "pages": sum(a.kind == "instructed" for a in chosen),
             "missed": _by_rater([a for a in chosen if a.missed]),
         },
-        "hasty": _by_rater([a for a in counted if a.hasty]),
+        "hasty": _by_rater([a for a in chosen if a.hasty]),
         "heard": {
             name: dict(zip(emotions, mean[meant[:, column] > 0].mean(axis=0).tolist(), strict=True))
             for column, name in enumerate(emotions)

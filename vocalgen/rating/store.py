@@ -20,7 +20,7 @@ from vocalgen.rating.database import Database
 from vocalgen.rating.order import emotion_order, plan
 from vocalgen.rating.study import RATINGS, Study
 
-VERSION = 2
+VERSION = 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (
     fingerprint TEXT NOT NULL
@@ -31,7 +31,9 @@ CREATE TABLE IF NOT EXISTS rater (
     emotions TEXT NOT NULL,
     code TEXT NOT NULL,
     language TEXT,
+    texts TEXT,
     consented REAL,
+    finished REAL,
     withdrawn REAL
 );
 CREATE TABLE IF NOT EXISTS page (
@@ -132,19 +134,20 @@ class Store:
         clock: seconds since 1970.
 
     Raises:
-        VocalgenError: the database cannot be opened or belongs to something else; emotions, scale or clips of the study
-            were changed after somebody had begun.
+        VocalgenError: the database cannot be opened or belongs to something else; emotions, scale, clips or what
+            withdrawing does were changed after somebody had begun.
     """
 
     def __init__(self, study: Study, clock: Callable[[], float] = time.time) -> None:
         self.study, self.clock = study, clock
         self.path: Path = study.folder / RATINGS
-        self.database = Database(self.path, SCHEMA, VERSION)
+        self.database = Database(self.path, SCHEMA, VERSION, {2: self._from_2})
         with self.database.read() as database:
             begun = database.execute("SELECT fingerprint FROM study").fetchone()
         if begun is not None and begun[0] != study.fingerprint:
             raise VocalgenError(
-                f"{study.folder}: emotions, scale or clips were changed after the first rater had begun; undo that"
+                f"{study.folder}: emotions, scale, clips or withdrawal were changed after the first rater had begun; "
+                f"undo that"
             )
 
     def close(self) -> None:
@@ -197,6 +200,12 @@ class Store:
         with self.database.read() as database:
             return self._standing(database, self._rater(database, token))
 
+    def knows(self, token: str) -> bool:
+        """Whether a token was given out."""
+        with self.database.read() as database:
+            found = database.execute("SELECT 1 FROM rater WHERE token_sha256 = ?", (_hash(token),)).fetchone()
+        return found is not None
+
     def next_page(self, token: str) -> Page | None:
         """The first page that is not saved; None when all are.
 
@@ -213,12 +222,16 @@ class Store:
         """Key of the clip of a page.
 
         Raises:
-            VocalgenError: unknown token or page; the rater has not consented, or has withdrawn.
+            VocalgenError: unknown token or page; a page out of turn; the rater has not consented, or has withdrawn.
         """
         with self.database.read() as database:
             rater = self._rater(database, token)
             _require_consent(rater)
-            return str(self._page(database, rater["id"], place)["clip"])
+            page = self._page(database, rater["id"], place)
+            due = _due(database, rater["id"])
+            if due is not None and place > due:
+                raise VocalgenError(f"page {place} comes after one that is not answered yet; go back")
+            return str(page["clip"])
 
     def save(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Standing:
         """Save a page, whole or not at all; when this returns, it is on disk. Saving the same again changes nothing.
@@ -262,7 +275,10 @@ class Store:
                     database.execute(f"DELETE FROM {table} WHERE rater = ?", (number,))
             return self._standing(database, self._rater(database, token))
 
-        return self.database.write(work)
+        standing = self.database.write(work)
+        if self.study.settings.withdrawal == "removed":
+            self.database.forget()
+        return standing
 
     def flag(self, number: int, reason: str) -> None:
         """An experimenter says that a rater should perhaps not count; nothing is deleted.
@@ -300,7 +316,10 @@ class Store:
             "INSERT INTO page (rater, place, clip, kind, asked) VALUES (?, ?, ?, ?, ?)",
             [(number, place, *page) for place, page in enumerate(plan(self.study, number, heard))],
         )
-        database.execute("UPDATE rater SET consented = ?, language = ? WHERE id = ?", (now, language, number))
+        read = self.study.texts_sha256[language]
+        database.execute(
+            "UPDATE rater SET consented = ?, language = ?, texts = ? WHERE id = ?", (now, language, read, number)
+        )
 
     def _standing(self, database: sqlite3.Connection, rater: Any) -> Standing:
         if rater["withdrawn"] is not None:
@@ -329,13 +348,14 @@ class Store:
             if {row["emotion"]: row["value"] for row in found} != values:
                 raise VocalgenError(f"page {place} was saved before, with other values; go on with the next")
             return self._standing(database, rater)
-        due = database.execute("SELECT min(place) FROM page WHERE rater = ? AND saved IS NULL", (number,)).fetchone()[0]
-        if place != due:
+        if place != _due(database, number):
             raise VocalgenError(f"page {place} comes after one that is not answered yet; go back")
         now = self.clock()
         (before,) = database.execute("SELECT max(saved) FROM page WHERE rater = ?", (number,)).fetchone()
-        passed = min(seconds, now - (before if before is not None else rater["consented"]))  # whatever the browser says
-        hasty = flags.is_hasty(self.study, page["clip"], passed)
+        passed = now - (before if before is not None else rater["consented"])
+        if not 0 <= passed < seconds:  # else the browser's word is too much; below 0 the server's clock was set back
+            passed = seconds
+        hasty = flags.is_hasty(self.study, page["kind"], page["clip"], passed)
         missed = page["asked"] is not None and flags.is_missed(self.study.settings, page["asked"], values)
         database.execute(
             "UPDATE page SET plays = ?, seconds = ?, saved = ?, hasty = ?, missed = ? WHERE rater = ? AND place = ?",
@@ -347,7 +367,24 @@ class Store:
         )
         if hasty or missed:
             flags.apply_rules(database, self.study.settings, number, now)
-        return self._standing(database, rater)
+        standing = self._standing(database, rater)
+        if standing.stage == "done":
+            database.execute("UPDATE rater SET finished = ? WHERE id = ?", (now, number))
+        return standing
+
+    def _from_2(self, database: sqlite3.Connection) -> None:
+        """From the schema that kept neither which texts a rater agreed to nor when the last page was saved."""
+        for column in ("texts TEXT", "finished REAL"):
+            database.execute(f"ALTER TABLE rater ADD COLUMN {column}")
+        database.execute(
+            "UPDATE rater SET finished = (SELECT max(saved) FROM page WHERE page.rater = rater.id) "
+            "WHERE NOT EXISTS (SELECT 1 FROM page WHERE page.rater = rater.id AND saved IS NULL)"
+        )
+        database.execute("UPDATE page SET hasty = 0 WHERE kind IN ('practice', 'instructed') AND hasty")
+        database.execute(
+            "UPDATE study SET fingerprint = ? WHERE fingerprint = ?",
+            (self.study.fingerprint, self.study.fingerprint_without_withdrawal),
+        )
 
     def _require_values(self, values: Mapping[str, int], plays: int, seconds: float) -> None:
         settings = self.study.settings
@@ -375,6 +412,12 @@ class Store:
         if row is None:
             raise UnknownRater("this link is not known here; check that it is complete")
         return row
+
+
+def _due(database: sqlite3.Connection, number: int) -> int | None:
+    """Place of the first page that is not saved."""
+    row = database.execute("SELECT min(place) FROM page WHERE rater = ? AND saved IS NULL", (number,)).fetchone()
+    return None if row[0] is None else int(row[0])
 
 
 def _require_consent(rater: Any) -> None:

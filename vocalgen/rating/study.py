@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -86,6 +87,7 @@ class StudyClip:
 
     Args:
         key: sixteen hex digits, the name of its copy.
+        copy_sha256: of the copy; "" in studies that were made before copies were checked.
         clip: EMOTION/FILE, what evaluations call it.
         emotion: it was made for.
         sha256: of the original file.
@@ -104,6 +106,7 @@ class StudyClip:
     lufs: float
     gain_db: float
     peak_db: float
+    copy_sha256: str
     practice: bool
 
 
@@ -113,12 +116,14 @@ class Study:
 
     Args:
         texts: by code of the language, in the order of the settings.
+        texts_sha256: of their files.
     """
 
     folder: Path
     settings: Settings
     clips: tuple[StudyClip, ...]
     texts: Mapping[str, Texts]
+    texts_sha256: Mapping[str, str]
 
     @property
     def rated(self) -> tuple[StudyClip, ...]:
@@ -130,6 +135,13 @@ class Study:
         """Those heard first, for practice."""
         return tuple(clip for clip in self.clips if clip.practice)
 
+    @property
+    def raters_needed(self) -> int:
+        """How many raters it takes until every clip has its number of ratings."""
+        clips, settings = len(self.rated), self.settings
+        each = min(clips, settings.clips_per_rater or clips)
+        return math.ceil(clips * settings.raters_per_clip / each)
+
     @cached_property
     def by_key(self) -> Mapping[str, StudyClip]:
         """The clips by the names of their copies."""
@@ -137,17 +149,22 @@ class Study:
 
     @property
     def fingerprint(self) -> str:
-        """Of what must stay once somebody has rated: emotions, scale and clips."""
+        """Of what must stay once somebody has rated: emotions, scale, clips, and what withdrawing does."""
+        return _sha256(json.dumps([self.settings.withdrawal, self.fingerprint_without_withdrawal]).encode())
+
+    @property
+    def fingerprint_without_withdrawal(self) -> str:
+        """As databases of the second version hold it."""
         settings = self.settings
         kept = [settings.emotions, settings.low, settings.high, [(clip.key, clip.practice) for clip in self.clips]]
-        return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+        return _sha256(json.dumps(kept).encode())
 
 
 def open_study(folder: str | Path) -> Study:
     """A study that was made before.
 
     Raises:
-        VocalgenError: no study, settings or texts that cannot be, or copies that are missing.
+        VocalgenError: no study, settings or texts that cannot be, or copies that are missing or were changed.
     """
     folder = Path(folder)
     if not (folder / SETTINGS).is_file() or not (folder / TABLE).is_file():
@@ -163,10 +180,20 @@ def open_study(folder: str | Path) -> Study:
     missing = [clip.key for clip in clips if not (folder / CLIPS / f"{clip.key}.wav").is_file()]
     if missing:
         raise VocalgenError(f"{folder}: {len(missing)} clips are missing, first {missing[0]}.wav; restore them")
+    changed = [
+        clip.key
+        for clip in clips
+        if clip.copy_sha256 not in ("", _sha256((folder / CLIPS / f"{clip.key}.wav").read_bytes()))
+    ]
+    if changed:
+        raise VocalgenError(
+            f"{folder}: {len(changed)} clips are not those that were frozen, first {changed[0]}.wav; restore them"
+        )
     texts = {code: read_texts(folder / TEXTS / f"{code}.yaml") for code in settings.languages}
     for code, entry in texts.items():
         require_different_names(entry, settings.emotions, f"{folder / TEXTS / code}.yaml")
-    return Study(folder, settings, clips, texts)
+    hashes = {code: _sha256((folder / TEXTS / f"{code}.yaml").read_bytes()) for code in texts}
+    return Study(folder, settings, clips, texts, hashes)
 
 
 def require_different_names(texts: Texts, emotions: Sequence[str], where: str) -> None:
@@ -192,7 +219,11 @@ def table(clips: Sequence[StudyClip]) -> str:
     return text.getvalue()
 
 
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _of_row(row: dict[str, str]) -> StudyClip:
     seconds, lufs, gain, peak = (float(row[name]) for name in ("seconds", "lufs", "gain_db", "peak_db"))
     names = row["key"], row["clip"], row["emotion"], row["sha256"]
-    return StudyClip(*names, seconds, lufs, gain, peak, row["practice"] == "1")
+    return StudyClip(*names, seconds, lufs, gain, peak, row.get("copy_sha256", ""), row["practice"] == "1")

@@ -1,0 +1,164 @@
+"""`vocalgen rate serve`: where it listens, by which address it is reached, whom it invites, how it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bursts import burst
+
+from vocalgen import audio
+from vocalgen.cli.main import run
+from vocalgen.emotions import HUME10
+from vocalgen.errors import VocalgenError
+from vocalgen.rating.freeze import create_study
+from vocalgen.rating.store import Store
+from vocalgen.rating.study import Settings, open_study
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("httpx2")
+from starlette.testclient import TestClient
+
+from vocalgen.rating import serving
+
+SETTINGS = Settings(emotions=("Awe", "Fear"), raters_per_clip=3, clips_per_rater=3, practice=0, repeats=0, instructed=0)
+
+
+@dataclass
+class Served:
+    """What a call of `serve` has done."""
+
+    code: int
+    links: list[str]
+    error: str
+    app: Any = None
+    host: str = ""
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    for kind, emotion in enumerate(("Awe", "Fear")):
+        for number in range(2):
+            audio.write(folder / "clips" / emotion / f"{number}.wav", burst(kind, 0.3, 16_000, number), 16_000)
+    return create_study(folder / "study", folder / "clips", SETTINGS, 2, HUME10).folder
+
+
+@pytest.fixture
+def study(frozen: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(frozen, tmp_path / "study"))
+
+
+@pytest.fixture
+def free() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+@pytest.fixture
+def serve(
+    study: Path, free: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Served]:
+    """Calls the verb; it ends where it would answer requests."""
+
+    def call(*arguments: object, port: int = free) -> Served:
+        seen: dict[str, Any] = {}
+
+        def instead(app: Any, listening: socket.socket) -> None:
+            with listening:
+                seen.update(app=app, host=listening.getsockname()[0])
+
+        monkeypatch.setattr(serving, "serve", instead)
+        with pytest.raises(SystemExit) as stop:
+            run(["rate", "serve", str(study), "--port", str(port), *map(str, arguments)])
+        printed = capsys.readouterr()
+        return Served(int(stop.value.code or 0), printed.out.splitlines(), printed.err, **seen)
+
+    return call
+
+
+def raters(study: Path) -> int:
+    return len(Store(open_study(study)).raters())
+
+
+def test_it_listens_to_this_machine_alone_and_invites_whom_the_study_needs(
+    serve: Callable[..., Served], study: Path, free: int
+) -> None:
+    first = serve()
+    assert (first.code, first.host) == (0, "127.0.0.1")
+    *links, experimenter = first.links
+    assert len(links) == 4 == raters(study)  # three times four clips, three a rater
+    assert all(link.startswith(f"rater: http://127.0.0.1:{free}/r/") for link in links)
+    assert experimenter.startswith(f"experimenter: http://127.0.0.1:{free}/experiment#")
+    again = serve()
+    assert again.code == 0 and len(again.links) == 1 and raters(study) == 4
+    assert again.links[0] != experimenter  # a key of its own
+    assert len(serve("--invite", 2).links) == 3 and raters(study) == 6
+
+
+def test_nobody_is_invited_where_none_is_wanted(serve: Callable[..., Served], study: Path) -> None:
+    assert len(serve("--invite", 0).links) == 1 and raters(study) == 0
+
+
+def test_links_and_hosts_are_those_of_the_address(serve: Callable[..., Served]) -> None:
+    found = serve("--address", "https://Lab.Example/", "--address", "http://10.0.0.7:8080", "--invite", 1)
+    rater, experimenter = (line.split()[-1] for line in found.links)
+    assert rater.startswith("https://lab.example/r/") and experimenter.startswith("https://lab.example/experiment#")
+    assert found.host == "127.0.0.1"
+    path = rater.removeprefix("https://lab.example/r/")
+    with TestClient(found.app) as client:
+        for host, origin, status in (
+            ("lab.example", "https://lab.example", 200),
+            ("10.0.0.7:8080", "http://10.0.0.7:8080", 200),
+            ("127.0.0.1", "https://lab.example", 200),
+            ("lab.example", "http://lab.example", 403),
+            ("evil.example", "https://evil.example", 400),
+        ):
+            headers = {"host": host, "origin": origin}
+            assert client.post(f"/api/{path}/consent", json={}, headers=headers).status_code == status, host
+
+
+def test_other_machines_come_by_a_stated_address_only(serve: Callable[..., Served], study: Path) -> None:
+    refused = serve("--host", "0.0.0.0")
+    assert refused.code == 2 and "--address http://NAME:" in refused.error and "TLS" in refused.error
+    assert not refused.links and raters(study) == 0
+    found = serve("--host", "0.0.0.0", "--address", "http://lab.example:8000")
+    assert (found.code, found.host) == (0, "0.0.0.0") and found.links[0].startswith("rater: http://lab.example:8000/r/")
+    wrong = serve("--address", "lab.example")
+    assert wrong.code == 2 and "is no address of a study" in wrong.error
+
+
+def test_a_port_in_use_is_told_before_anybody_is_invited(serve: Callable[..., Served], study: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        found = serve(port=other.getsockname()[1])
+    assert found.code == 2 and "cannot listen on 127.0.0.1" in found.error and "--port" in found.error
+    assert not found.links and raters(study) == 0
+    with pytest.raises(VocalgenError, match=r"cannot listen on no\.such\.host\.invalid"):
+        serving.listen("no.such.host.invalid", 8000)
+
+
+def test_it_answers_from_the_first_link_on_and_ends_by_ctrl_c(study: Path, free: int) -> None:
+    command = [sys.executable, "-m", "vocalgen", "rate", "serve", str(study), "--port", str(free), "--invite", "1"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert process.stdout is not None
+        link = process.stdout.readline().split()[-1]
+        with urllib.request.urlopen(link, timeout=60) as found:  # waits, and is not refused
+            assert found.status == 200 and b"<html" in found.read()
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and error == ""

@@ -1,0 +1,130 @@
+"""What came out of a study: `vocalgen rate report` and `vocalgen rate export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    from vocalgen.rating.answers import Answer
+
+StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
+FlaggedOption = Annotated[
+    bool, typer.Option("--without-flagged", metavar="", help="Leave out what flagged raters said.")
+]
+
+
+def export(
+    study: StudyArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")],
+    without_flagged: FlaggedOption = False,
+) -> None:
+    """Write the ratings for `vocalgen metrics heep` and `vocalgen evaluate --ratings`: long and wide CSV, NPZ; and
+    tables of all pages and raters.
+    """
+    from vocalgen.rating.export import export as write
+    from vocalgen.rating.store import Store
+    from vocalgen.rating.study import open_study
+
+    opened = open_study(study)
+    store = Store(opened)
+    answers = store.answers()
+    for file in write(opened, answers, store.raters(), out, not without_flagged):
+        print(file)
+    print(_left_out(answers, without_flagged))
+
+
+def report(
+    study: StudyArgument,
+    without_flagged: FlaggedOption = False,
+    evaluation: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="report.json of `vocalgen evaluate` on these clips, for S_GEN.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which system of the evaluation, where it has several.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw target by rated emotion (PNG, SVG or PDF).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Print HEEP with intervals, S_GEN, agreement, agreement with oneself, missed instructions and hasty pages.
+
+    Example: vocalgen rate report study --evaluation report/report.json --figure heard.svg
+    """
+    import json
+
+    from vocalgen.rating.report import distances_of, study_report
+    from vocalgen.rating.store import Store
+    from vocalgen.rating.study import open_study
+
+    opened, distances = open_study(study), None
+    if evaluation is not None:
+        try:
+            distances = distances_of(json.loads(content(evaluation)), system)
+        except ValueError as error:
+            raise VocalgenError(f"{evaluation} is no JSON ({error})") from error
+    answers = Store(opened).answers()
+    found = study_report(opened, answers, flagged=not without_flagged, distances=distances)
+    if figure is not None:
+        from vocalgen.evaluation.figures import rated
+
+        rated(found["heard"], figure)
+    if as_json:
+        print(json.dumps(found, indent=1))
+        return
+    print(f"{found['raters']} raters, {found['clips']} clips, {found['ratings']} ratings")
+    print(_left_out(answers, without_flagged))
+    for reading, scores in found["heep"].items():
+        print(f"HEEP ({reading}): {_interval(scores['overall'])}")
+        for name, interval in scores["emotions"].items():
+            print(f"  {name}: {_interval(interval)}")
+    if found["s_gen"] is not None:
+        print(f"S_GEN: {_score(found['s_gen']['overall'])}")
+        for name, value in found["s_gen"]["emotions"].items():
+            print(f"  {name}: {_score(value)}")
+        for note in found["s_gen"]["notes"]:
+            print(f"  {note}")
+    print(f"Krippendorff's alpha: {_score(found['krippendorff_alpha'])}")
+    for name, value in found["alpha_by_emotion"].items():
+        print(f"  {name}: {_score(value)}")
+    for name, value in (found["icc"] or {}).items():
+        print(f"ICC, {name}: {_score(value)}")
+    again = found["with_themselves"]
+    if again is not None:
+        print(f"second times with first times: r = {_score(again['pearson'])} ({again['pages']} pages)")
+    asked = found["instructed"]
+    print(f"instructed pages answered otherwise: {asked['missed']['pages']} of {asked['pages']}")
+    print(f"pages answered too fast: {found['hasty']['pages']}")
+
+
+def _left_out(answers: list[Answer], without_flagged: bool) -> str:
+    flagged = len({answer.rater for answer in answers if answer.flagged and not answer.withdrawn})
+    withdrawn = len({answer.rater for answer in answers if answer.withdrawn})
+    what = "left out" if without_flagged else "counted; --without-flagged leaves them out"
+    return f"raters who withdrew: {withdrawn} (left out); flagged: {flagged} ({what})"
+
+
+def content(file: Path) -> str:
+    """A file's text.
+
+    Raises:
+        VocalgenError: it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocalgenError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _interval(values: list[float | None]) -> str:
+    value, low, high = map(_score, values)
+    return f"{value} [{low}, {high}]"
+
+
+def _score(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,65 @@
+"""The server of a study: one process, one port."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from vocalgen.errors import VocalgenError
+
+THOUGHTFUL = 75
+"""Seconds for which a rater's connection is kept open without a request."""
+
+CONNECTIONS = 4000
+"""Most connections at once; who comes then is told to try again."""
+
+FILES_BESIDE = 100
+"""Open files that are not connections."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens: from now on connections wait until `serve` answers them.
+
+    Raises:
+        VocalgenError: the port is in use, or the host is none of this machine's.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = error.strerror or error
+        raise VocalgenError(
+            f"cannot listen on {host}, port {port} ({reason}); choose another --port or --host"
+        ) from error
+
+
+def serve(app: ASGIApp, listening: socket.socket) -> None:
+    """Answer until the process is told to end."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=THOUGHTFUL,
+        limit_concurrency=_connections(),
+    )
+    with suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _connections() -> int:
+    """As many as the system lets this process have, up to `CONNECTIONS`."""
+    try:
+        import resource
+    except ImportError:  # Windows, where sockets are no files
+        return CONNECTIONS
+    most = CONNECTIONS + FILES_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= most:
+        return CONNECTIONS
+    soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, soft - FILES_BESIDE)
