@@ -153,7 +153,7 @@ def check_header(path: Path, header: Sequence[str], required: Columns, separator
         raise VocalgenError(f"{path}: column {', '.join(repeated)} appears twice")
 
 
-def read_table(path: Path, required: Columns, delimiter: str = ",", quote: str = '"') -> list[Row]:
+def read_table(path: Path, required: Columns) -> list[Row]:
     """All rows of a CSV.
 
     Args:
@@ -164,12 +164,12 @@ def read_table(path: Path, required: Columns, delimiter: str = ",", quote: str =
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote))
+        lines = list(csv.reader(io.StringIO(text, newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise VocalgenError(f"cannot read {path} ({reason})") from error
     header = [name.strip() for name in lines[0]] if lines else []
-    check_header(path, header, required, delimiter)
+    check_header(path, header, required)
     rows: list[Row] = []
     rows.extend(_rows(path, header, lines, rows))
     if not rows:
