@@ -259,7 +259,8 @@ def features(
         typer.Option(
             "--encoder",
             metavar="MODEL",
-            help="ComParE_2016, eGeMAPSv02, a shipped name, folder or hub id (NAME@LAYER: a hidden layer); repeatable.",
+            help="ComParE_2016, eGeMAPSv02, log-mel, a shipped name, folder or hub id (NAME@LAYER: a hidden layer), or "
+            "features given with the corpus (CSV, folder of CSV); repeatable.",
         ),
     ],
     device: DeviceOption = None,
@@ -269,10 +270,10 @@ def features(
     Example: vocalgen data features data/emogator.csv --encoder eGeMAPSv02
     """
     from vocalgen.generation.loading import choose_device
-    from vocalgen.recognition.features import features_of
+    from vocalgen.recognition.given import corpus_features
 
     for name in encoder:
-        found = features_of(manifest, name, device=str(choose_device(device)))
+        found = corpus_features(manifest, name, device=str(choose_device(device)))
         clips, dim = found.values.shape
         print(f"{found.name}: {clips:,} clips x {dim:,} values, {found.new:,} of them new: {found.file}")
 

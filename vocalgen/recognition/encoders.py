@@ -16,6 +16,7 @@ from vocalgen.data import CacheConfig
 from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
+from vocalgen.recognition.log_mel import LOG_MEL, LogMelEncoder
 from vocalgen.recognition.opensmile import FEATURE_SETS, OpenSmileEncoder
 from vocalgen.recognition.scorer import NETWORKS, Scorer
 from vocalgen.recognition.scores import Scores
@@ -196,7 +197,7 @@ class TransformersEncoder:
 
 
 def load_encoder(name: str, device: str = "cpu") -> Encoder:
-    """An encoder by name of a shipped model or an openSMILE set, a folder, an official checkpoint file, or a hub id.
+    """An encoder by name of a shipped model, an openSMILE set, `log-mel`, a folder, an official checkpoint or a hub id.
 
     `NAME@LAYER` is a hidden layer of a transformers encoder: 0 is what enters the first block, -1 the last (default).
 
@@ -205,6 +206,8 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     """
     if name in FEATURE_SETS:
         return OpenSmileEncoder(name)
+    if name == LOG_MEL:
+        return LogMelEncoder()
     base, layer = layer_of(name)
     folder = shipped_models().get(base, Path(base))
     load = _own_loader(base, folder)
@@ -225,6 +228,8 @@ def layer_of(name: str) -> tuple[str, int | None]:
 
 def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | None:
     """What loads an encoder of ours or the official one; None for one of transformers."""
+    if folder.suffix.lower() == ".csv":
+        raise VocalgenError(f"{name} holds features of a corpus; other clips have none there, so no encoder is known")
     if folder.is_file():
         return OfficialEncoder.load
     if folder.is_dir() and (folder / "config.json").is_file():
@@ -235,8 +240,8 @@ def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | Non
     if folder.is_dir() or name.count("/") != 1:
         known = [key for key, path in shipped_models().items() if (path / "config.json").is_file()]
         raise VocalgenError(
-            f"{name}: no encoder; give a shipped one ({', '.join(known)}), {' or '.join(FEATURE_SETS)}, a folder with "
-            f"config.json, an official checkpoint file, or a hub id"
+            f"{name}: no encoder; give a shipped one ({', '.join(known)}), {', '.join(FEATURE_SETS)}, {LOG_MEL}, "
+            f"a folder with config.json, an official checkpoint file, or a hub id"
         )
     return None
 

@@ -118,7 +118,8 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
     return found
 
 
-def _folder(manifest: Path) -> Path:
+def feature_folder(manifest: Path) -> Path:
+    """Where features of a manifest lie."""
     return manifest.with_name(f"{manifest.stem}-features")
 
 
@@ -126,7 +127,7 @@ def _sealed(manifest: Path, ids: tuple[str, ...], origin: Origin) -> Features | 
     """Features that were found complete for this origin and have not been touched since."""
     if origin.encoder is None:
         return None
-    for seal in sorted(_folder(manifest).glob("*.seal")):
+    for seal in sorted(feature_folder(manifest).glob("*.seal")):
         file = seal.with_suffix(".npy")
         try:
             stored = json.loads(seal.read_text(encoding="utf-8"))
@@ -148,7 +149,7 @@ def _examined(manifest: Path, ids: tuple[str, ...], origin: Origin, encoder: Enc
     rows = [(clip, _mark(cache.wave(place[clip])) if clip in place else "") for clip in ids]
     identity = json.dumps([encoder.name, encoder.checksum, repr(encoder.prepare)])
     key = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    file = _folder(manifest) / f"{slug(encoder.name)}-{key}.npy"
+    file = feature_folder(manifest) / f"{slug(encoder.name)}-{key}.npy"
     stored, new = _holding(file, rows), 0
     if stored is None:
         stored, new = _complete(file, rows, encoder, cache, progress)

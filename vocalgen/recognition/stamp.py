@@ -7,7 +7,9 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from vocalgen.mel import MEL_24K
 from vocalgen.recognition.encoders import layer_of
+from vocalgen.recognition.log_mel import LOG_MEL
 from vocalgen.recognition.opensmile import FEATURE_SETS
 from vocalgen.shipped import shipped_models
 
@@ -28,6 +30,8 @@ def stamp_of(name: str) -> str | None:
             return f"openSMILE {version('opensmile')} {name}"
         except PackageNotFoundError:
             return None
+    if name == LOG_MEL:
+        return f"{LOG_MEL} {MEL_24K.fingerprint}"
     base, layer = layer_of(name)
     source = shipped_models().get(base, Path(base))
     try:

@@ -17,7 +17,8 @@ from safetensors.numpy import load_file, save_file
 from vocalgen.config import build, read_values
 from vocalgen.data import CacheConfig
 from vocalgen.errors import VocalgenError
-from vocalgen.recognition.features import Features, features_of
+from vocalgen.recognition.features import Features
+from vocalgen.recognition.given import corpus_features
 from vocalgen.tasks.linear import LrSettings, SvrSettings, linear_from, search
 from vocalgen.tasks.mlp import CHUNK, Mlp, MlpSettings, mlp_from, predicted, train_mlp
 from vocalgen.tasks.system import WEIGHTS, Fitted, Options, Rows, TaskData, Wave, describe, prepared
@@ -78,7 +79,7 @@ class FeatureSystem:
     @cached_property
     def tables(self) -> list[Features]:
         """Features of the manifest's clips, extracted now if they are not in the cache."""
-        return [features_of(self.manifest, encoder, device=self.device) for encoder in self.encoders]
+        return [corpus_features(self.manifest, encoder, device=self.device) for encoder in self.encoders]
 
     @cached_property
     def settings(self) -> dict[str, Any]:

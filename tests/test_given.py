@@ -1,0 +1,131 @@
+"""Features that come with a corpus: every form in which the challenges ship them, and what can be wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bursts import burst
+from task_corpora import manifest_of
+
+from vocalgen.corpora.manifest import Manifest
+from vocalgen.errors import VocalgenError
+from vocalgen.mel import LogMel
+from vocalgen.recognition.encoders import load_encoder
+from vocalgen.recognition.features import features_of
+from vocalgen.recognition.given import corpus_features, given_features
+from vocalgen.tasks.registry import load_system, make_system
+from vocalgen.tasks.system import Options, task_data
+from vocalgen.tasks.task import TASKS
+
+DIM = 5
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    return manifest_of("emotion-share", tmp_path)
+
+
+@pytest.fixture
+def ids(manifest: Path) -> list[str]:
+    return [clip.id for clip in Manifest.load(manifest).usable()]
+
+
+@pytest.fixture
+def values(ids: list[str]) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(len(ids), DIM)).astype(np.float32)
+
+
+def table(path: Path, names: list[str], values: np.ndarray, separator: str = ",", quote: str = "") -> Path:
+    """As ComParE 2023 has it, in another order than the manifest, with a clip that nobody knows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [separator.join(["filename", *(f"Neuron_{k}" for k in range(values.shape[1]))])]
+    for name, row in [*list(zip(names, values))[::-1], ("stranger", values[0])]:
+        lines.append(separator.join([f"{quote}{name}.wav{quote}", *(f"{value:.9g}" for value in row)]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(("separator", "quote"), [(";", "'"), (",", ""), (",", "'")])
+def test_one_table_of_all_clips(
+    separator: str, quote: str, manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path
+) -> None:
+    source = table(tmp_path / "features" / "opensmile" / "features.csv", ids, values, separator, quote)
+    found = corpus_features(manifest, str(source))
+    np.testing.assert_array_equal(found.values, values)
+    assert found.ids == tuple(ids) and found.new == len(ids) and found.name == "opensmile/features.csv"
+    again = given_features(manifest, source)
+    assert again.new == 0 and again.checksum == found.checksum and again.file == found.file
+    table(source, ids, values + 1, separator, quote)
+    other = given_features(manifest, source)
+    assert other.checksum != found.checksum and other.values[0, 0] == pytest.approx(values[0, 0] + 1)
+
+
+@pytest.mark.parametrize("form", ["ExVo", "A-VB", "openXBOW"])
+def test_a_table_a_clip(form: str, manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path) -> None:
+    folder = tmp_path / "feats" / form
+    folder.mkdir(parents=True)
+    for name, row in zip(ids, values):
+        cells = [f"{value:.9g}" for value in row]
+        lines = {
+            "ExVo": ["name," + ",".join("abcde"), ",".join(["x", *cells])],
+            "A-VB": ["name;frameTime;" + ";".join("abcde"), ";".join([f"'{name}'", "0.000000", *cells])],
+            "openXBOW": [",".join(["0", *cells])],
+        }[form]
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    found = corpus_features(manifest, str(folder))
+    np.testing.assert_array_equal(found.values, values)
+    assert found.name == f"feats/{form}"
+
+
+def test_what_is_wrong_is_named(manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path) -> None:
+    def complaint(text: str) -> str:
+        (tmp_path / "f.csv").write_text(text)
+        with pytest.raises(VocalgenError) as error:
+            given_features(manifest, tmp_path / "f.csv")
+        assert not list(tmp_path.glob("corpus-features/*.npy"))
+        return str(error.value)
+
+    whole = table(tmp_path / "whole.csv", ids, values).read_text()
+    lines = whole.splitlines()
+    assert f"no row of 1 clips, first {ids[-1]}" in complaint("\n".join([lines[0], *lines[2:]]))
+    assert f"row 2: {ids[-1]} has a row already" in complaint("\n".join([lines[0], lines[1], *lines[1:]])).replace(
+        "row 3", "row 2"
+    )
+    assert "row 3 has 4 cells, the first row has 6" in complaint("\n".join([*lines[:2], "a.wav,1,2,3", *lines[3:]]))
+    assert "row 4: 'nan' is not a finite number" in complaint("\n".join([*lines[:3], "a.wav,1,2,nan,4,5"]))
+    assert "row 2: 'much' is not a finite number" in complaint(f"{lines[0]}\na.wav,1,2,much,4,5")
+    assert "has no rows" in complaint("")
+    with pytest.raises(VocalgenError, match=r"cannot read the features .*absent\.csv"):
+        corpus_features(manifest, str(tmp_path / "absent.csv"))
+    with pytest.raises(VocalgenError, match="holds features of a corpus"):
+        load_encoder(str(tmp_path / "f.csv"))
+
+
+def test_systems_learn_from_them(manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path) -> None:
+    source = table(tmp_path / "wav2vec" / "features.csv", ids, values)
+    task = TASKS["emotion-share"]
+    data, _ = task_data(task, manifest)
+    system = make_system("mlp", task, Options((str(source),), overrides=("epochs=1",), manifest=manifest))
+    fitted = system.fit(data, 101, tmp_path)
+    assert fitted.predict(data.rows("test"))["emotions"].shape == (len(data.rows("test")), 9)
+    fitted.save(tmp_path / "model")
+    with pytest.raises(VocalgenError, match="other clips have none there"):
+        load_system(tmp_path / "model")
+
+
+def test_log_mels_are_features_too(manifest: Path) -> None:
+    encoder: Any = load_encoder("log-mel")
+    waves = [burst(number, 0.3 + 0.2 * number, 24_000, number) for number in range(3)]
+    scores = encoder.score(waves)
+    assert scores.embeddings.shape == (3, len(encoder.columns)) == (3, 200)
+    for wave, row in zip(waves, scores.embeddings):
+        alone = encoder.score([wave]).embeddings[0]
+        np.testing.assert_allclose(row, alone, atol=1e-5)
+    silence = encoder.score([np.zeros(24_000, dtype=np.float32)]).embeddings[0]
+    np.testing.assert_allclose(silence, [LogMel().config.log_floor] * 100 + [0.0] * 100, atol=1e-4)
+    assert encoder.score([]).embeddings.shape == (0, 200)
+    found = features_of(manifest, "log-mel", progress=False)
+    assert found.values.shape[1] == 200 and features_of(manifest, "log-mel").new == 0
