@@ -296,6 +296,10 @@ def test_the_verbs(frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     study = tmp_path / "study"
     made = called("rate", "new", study, "--clips", frozen.parent / "clips", "--per-emotion", 2)
     assert made[0] == 0 and "4 clips to rate, 2 for practice, 2 emotions" in made[1], made
+    assert f"vocalgen rate serve {study} --invite 10" in made[1]
+    some = "--clips-per-rater", 3, "--raters-per-clip", 3
+    made = called("rate", "new", tmp_path / "some", "--clips", frozen.parent / "clips", "--per-emotion", 2, *some)
+    assert "--invite 4" in made[1]  # three times four clips, three a rater
     code, links, _ = called("rate", "invite", study, "-n", 2, "--address", "http://Lab.example:80/")
     tokens = [line.rpartition("/r/")[2] for line in links.split()]
     assert code == 0 and len(set(tokens)) == 2 and links.startswith("http://lab.example/r/")

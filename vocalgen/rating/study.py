@@ -35,7 +35,8 @@ class Settings:
         raters_per_clip: ratings wanted of each clip.
         clips_per_rater: how many clips a rater hears; None: all.
         practice: clips at the beginning that do not count.
-        repeats: clips that a rater hears a second time at the end, for how well they agree with themselves.
+        repeats: clips that a rater hears a second time, for how well they agree with themselves; half of those that a
+            rater hears at most.
         instructed: pages among the others that ask for a certain answer, to see who reads and listens.
         misses_allowed: of these answered otherwise before a rater is flagged.
         quickest: seconds that an answer for one emotion takes at least; a page answered in less time than its clip and
