@@ -20,6 +20,7 @@ from vocalgen.cli.main import run as vocalgen
 from vocalgen.emotions import HUME10, slug
 from vocalgen.evaluation.stored import load_embeddings
 from vocalgen.metrics import infinity, kernel, manifold
+from vocalgen.metrics.agreement import icc_one_way
 from vocalgen.metrics.frechet import Statistics, frechet_distance
 from vocalgen.metrics.heep import heep
 from vocalgen.models.classifier import MelClassifier
@@ -343,6 +344,10 @@ def test_agreement_of_the_textbook(tmp_path: Path, call: Call) -> None:
     printed = json.loads(call("metrics", "agreement", path, "--json"))
     assert (printed["metric"], printed["raters"], printed["items"]) == ("alpha", 4, 6)
     assert printed["value"] < 0.29  # the levels of the raters differ
+    some = write(tmp_path / "some.csv", ["rater", "clip", "Fear"], *rows[:-1], ["r3", "other.wav", 5])
+    assert float(call("metrics", "agreement", some, "--measure", "icc1")) == pytest.approx(
+        icc_one_way([[*row, np.nan] for row in table[:3]] + [[8, 2, 8, 6, 9, np.nan, 5]]).icc1, rel=1e-4
+    )
 
 
 def test_s_gen_of_the_published_row(tmp_path: Path, root: Path, call: Call, refused: Call) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vocalgen.metrics import agreement, heep, intervals, prediction, s_gen
-from vocalgen.metrics.agreement import icc, krippendorff_alpha
+from vocalgen.metrics.agreement import icc, icc_one_way, krippendorff_alpha
 from vocalgen.metrics.heep import heep_intervals
 from vocalgen.metrics.prediction import bootstrap, ccc, mae, pearson, s_mtl, spearman, uar
 from vocalgen.metrics.s_gen import SGen
@@ -227,6 +227,44 @@ def test_icc_of_the_published_example() -> None:
     # Shrout and Fleiss (1979), table 4.
     published = {"icc1": 0.17, "icc2": 0.29, "icc3": 0.71, "icc1k": 0.44, "icc2k": 0.62, "icc3k": 0.91}
     assert icc(SHROUT_FLEISS)._asdict() == pytest.approx(published, abs=0.005)
+
+
+def one_way_by_hand(r: Array) -> tuple[float, float]:
+    """Item by item, with the ratings of each as a list."""
+    groups = [column[np.isfinite(column)].tolist() for column in r.T if np.isfinite(column).any()]
+    pooled = [value for group in groups for value in group]
+    grand, n, count = sum(pooled) / len(pooled), len(groups), len(pooled)
+    between = sum(len(g) * (sum(g) / len(g) - grand) ** 2 for g in groups) / (n - 1)
+    within = sum((value - sum(g) / len(g)) ** 2 for g in groups for value in g) / (count - n)
+    k = (count - sum(len(g) ** 2 for g in groups) / count) / (n - 1)
+    variance = (between - within) / k
+    return variance / (variance + within), variance / (variance + within / k)
+
+
+def test_one_way_icc_of_unequally_many_ratings() -> None:
+    nan = np.nan
+    # Items (1, 3), (5), (8, 10, 12): N = 6, n = 3, grand mean 6.5. BMS = (2 * 4.5^2 + 1.5^2 + 3 * 3.5^2) / 2 = 39.75,
+    # WMS = (2 + 8) / 3 = 10 / 3, k = (6 - 14 / 6) / 2 = 11 / 6.
+    found = icc_one_way([[1, nan, 8], [3, 5, 10], [nan, nan, 12]])
+    assert found.k == pytest.approx(11 / 6)
+    assert found.icc1 == pytest.approx((39.75 - 10 / 3) / (39.75 + (11 / 6 - 1) * 10 / 3))
+    assert found.icc1k == pytest.approx((39.75 - 10 / 3) / 39.75)
+    noise = np.random.default_rng(0).normal(size=(8, 40)) + np.random.default_rng(1).normal(size=40)
+    noise[np.random.default_rng(2).random((8, 40)) < 0.6] = nan
+    assert icc_one_way(noise)[:2] == pytest.approx(one_way_by_hand(noise))
+    whole = icc_one_way(SHROUT_FLEISS)
+    assert (whole.icc1, whole.icc1k, whole.k) == pytest.approx((icc(SHROUT_FLEISS).icc1, icc(SHROUT_FLEISS).icc1k, 4))
+
+
+def test_one_way_icc_of_many_ratings_is_the_share_of_the_items() -> None:
+    rng = np.random.default_rng(0)
+    r = 2 * rng.normal(size=600) + rng.normal(size=(12, 600))  # variances 4 and 1
+    r[rng.random(r.shape) < 0.5] = np.nan
+    assert icc_one_way(r).icc1 == pytest.approx(0.8, abs=0.03)
+    assert np.isnan(icc_one_way([[1.0, 1.0], [1.0, np.nan]]).icc1)
+    for bad in ([[1.0, 2.0]], [[1.0], [2.0]], [[1.0, np.nan], [np.nan, 2.0]], [[np.nan, 2.0], [np.nan, 3.0]]):
+        with pytest.raises(ValueError, match="two rated items, and one of them rated twice"):
+            icc_one_way(bad)
 
 
 def test_icc_tells_levels_from_consistency() -> None:

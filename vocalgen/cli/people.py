@@ -112,8 +112,11 @@ def agreement(
     vocabulary: VocabularyName = "hume-10",
     json_: Json = False,
 ) -> None:
-    """How far raters agree: Krippendorff's alpha (interval data), or an intraclass correlation."""
-    from vocalgen.metrics.agreement import ICC, icc, krippendorff_alpha
+    """How far raters agree: Krippendorff's alpha (interval data), or an intraclass correlation.
+
+    ICC(2) and ICC(3) need ratings of everything by everybody; alpha and ICC(1) do not.
+    """
+    from vocalgen.metrics.agreement import ICC, icc, icc_one_way, krippendorff_alpha
 
     choice("--measure", measure, ("alpha", *ICC._fields))
     known, found = _ratings(ratings, vocabulary)
@@ -122,7 +125,10 @@ def agreement(
     values = found.values if place is None else found.values[..., place]
     items = values.reshape(len(values), -1)
     with refused():
-        value = krippendorff_alpha(items) if measure == "alpha" else getattr(icc(items), measure)
+        if measure == "alpha":
+            value = krippendorff_alpha(items)
+        else:  # only the one-way measures take ratings that are not complete
+            value = getattr((icc_one_way if measure in ("icc1", "icc1k") else icc)(items), measure)
     print_value(value, json_, metric=measure, raters=len(items), items=items.shape[1])
 
 

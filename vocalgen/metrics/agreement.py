@@ -38,6 +38,52 @@ def krippendorff_alpha(ratings: ArrayLike) -> float:
     return float(1 - observed / expected) if np.ptp(pooled) > 0 else float("nan")
 
 
+class OneWayICC(NamedTuple):
+    """Intraclass correlations of ratings whose raters are not told apart.
+
+    Args:
+        icc1: of single ratings.
+        icc1k: of the mean of k ratings.
+        k: ratings of an item, as the formula averages their number.
+    """
+
+    icc1: float
+    icc1k: float
+    k: float
+
+
+def icc_one_way(ratings: ArrayLike) -> OneWayICC:
+    """One-way intraclass correlations by analysis of variance; items may have different raters, and some more.
+
+    With n items, N ratings, k_i of item i and the mean squares BMS between and WMS within items (n - 1 and N - n
+    degrees of freedom): k = (N - sum k_i^2 / N) / (n - 1), ICC(1) = (BMS - WMS) / (BMS + (k - 1) WMS) and
+    ICC(1, k) = (BMS - WMS) / BMS (Donner 1986, "A review of inference procedures for the intraclass correlation
+    coefficient in the one-way random effects model"). Where all items have k ratings these are the numbers of Shrout
+    and Fleiss (1979). NaN where all ratings are equal.
+
+    Args:
+        ratings: (raters, items), NaN for what was not rated; items that nobody rated are left out.
+
+    Raises:
+        ValueError: fewer than two items were rated, or none of them twice.
+
+    Examples:
+        >>> icc_one_way([[1, 5, np.nan], [1, np.nan, 9], [np.nan, 5, 9]]).icc1
+        1.0
+    """
+    r = _table(ratings)
+    counts = np.isfinite(r).sum(axis=0)
+    r, counts = r[:, counts > 0], counts[counts > 0]
+    n, total = len(counts), int(counts.sum())
+    if n < 2 or total == n:
+        raise ValueError("two rated items, and one of them rated twice, are needed at least")
+    grand, means = np.nanmean(r), np.nanmean(r, axis=0)
+    bms = (counts * np.square(means - grand)).sum() / (n - 1)
+    wms = np.nansum(np.square(r - means)) / (total - n)
+    k = float((total - np.square(counts).sum() / total) / (n - 1))
+    return OneWayICC(_ratio(bms - wms, bms + (k - 1) * wms), _ratio(bms - wms, bms), k)
+
+
 class ICC(NamedTuple):
     """Intraclass correlations (Shrout and Fleiss 1979): of single ratings, and of the mean of all raters (k).
 
@@ -73,13 +119,13 @@ def icc(ratings: ArrayLike) -> ICC:
     grand = r.mean()
     items, raters = np.square(r.mean(0) - grand).sum() * k, np.square(r.mean(1) - grand).sum() * n
     total = np.square(r - grand).sum()
-    bms, jms = items / (n - 1), raters / (k - 1)
-    wms, ems = (total - items) / (n * (k - 1)), (total - items - raters) / ((n - 1) * (k - 1))
+    bms, jms, ems = items / (n - 1), raters / (k - 1), (total - items - raters) / ((n - 1) * (k - 1))
+    one_way = icc_one_way(r)
     return ICC(
-        _ratio(bms - wms, bms + (k - 1) * wms),
+        one_way.icc1,
         _ratio(bms - ems, bms + (k - 1) * ems + k * (jms - ems) / n),
         _ratio(bms - ems, bms + (k - 1) * ems),
-        _ratio(bms - wms, bms),
+        one_way.icc1k,
         _ratio(bms - ems, bms + (jms - ems) / n),
         _ratio(bms - ems, bms),
     )

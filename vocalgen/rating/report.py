@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen.errors import VocalgenError
-from vocalgen.metrics.agreement import icc, krippendorff_alpha
+from vocalgen.metrics.agreement import icc, icc_one_way, krippendorff_alpha
 from vocalgen.metrics.heep import Reading, heep_intervals
 from vocalgen.metrics.prediction import pearson
 from vocalgen.metrics.s_gen import s_gen
@@ -31,8 +31,8 @@ def study_report(
     """The report, ready for JSON.
 
     Withdrawn answers, practice, second times and instructed pages do not count for the scores. HEEP is undefined (None)
-    for an emotion that no clip was made for. Intraclass correlations need raters who all heard the same clips, else
-    they are None. Second times are correlated with the first of the same rater, all emotions together.
+    for an emotion that no clip was made for; for intraclass correlations see `reliability`. Second times are correlated
+    with the first of the same rater, all emotions together.
 
     Args:
         draws: resamples of the intervals.
@@ -78,16 +78,41 @@ def study_report(
 
 def reliability(values: Array, emotions: Sequence[str]) -> Json:
     """Krippendorff's alpha of ratings (R, N, E), together and by emotion, and intraclass correlations; None where they
-    are undefined."""
+    are undefined, with the reason in `icc_undefined`.
+
+    ICC(1) and ICC(1, k) are of all ratings, whoever gave them. ICC(2) and ICC(3) are of the raters who have rated every
+    clip, as many as `icc_complete_raters` says.
+    """
     items = values.reshape(len(values), -1)
-    complete = len(items) > 1 and items.shape[1] > 1 and np.isfinite(items).all()
+    correlations, undefined = _correlations(items)
     return {
         "krippendorff_alpha": _number(krippendorff_alpha(items)),
         "alpha_by_emotion": {
             name: _number(krippendorff_alpha(values[:, :, column])) for column, name in enumerate(emotions)
         },
-        "icc": {name: _number(value) for name, value in icc(items)._asdict().items()} if complete else None,
+        "icc": correlations,
+        "icc_undefined": undefined,
+        "icc_complete_raters": int(np.isfinite(items).all(axis=1).sum()),
     }
+
+
+def _correlations(items: Array) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Intraclass correlations of ratings (R, I), and why some are undefined."""
+    complete = items[np.isfinite(items).all(axis=1)]
+    found: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    two_way = ("icc2", "icc3", "icc2k", "icc3k")
+    for names, measure, ratings, lacking in (
+        (("icc1", "icc1k"), icc_one_way, items, "no clip was rated by two raters yet"),
+        (two_way, icc, complete, "no two raters have rated every clip"),
+    ):
+        try:
+            values, reason = measure(ratings)._asdict(), "all ratings are equal"
+        except ValueError:
+            values, reason = {}, lacking
+        found |= {name: _number(values.get(name, np.nan)) for name in names}
+        reasons |= {name: reason for name in names if found[name] is None}
+    return found, reasons
 
 
 def with_themselves(answers: Sequence[Answer], emotions: Sequence[str]) -> Json | None:
