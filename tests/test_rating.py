@@ -22,9 +22,10 @@ from vocalgen import audio
 from vocalgen.emotions import HUME10
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.ratings import read_ratings
+from vocalgen.metrics.agreement import icc_one_way
 from vocalgen.metrics.heep import heep
 from vocalgen.metrics.loudness import integrated_loudness, true_peak
-from vocalgen.rating.export import ARRAYS, LONG, PAGES, RATERS, WIDE, export
+from vocalgen.rating.export import ARRAYS, LONG, PAGES, RATERS, TARGETS, WIDE, export
 from vocalgen.rating.flags import FAST, MISSED
 from vocalgen.rating.freeze import LOUDNESS, create_study, level
 from vocalgen.rating.numbers import progress
@@ -307,7 +308,7 @@ def test_exports_are_read_as_ratings(study: Study, tmp_path: Path) -> None:
             store.save(token, page.place, values, 1, 2.0)
     store.withdraw(tokens[3])
     files = export(study, store.answers(), store.raters(), tmp_path / "out")
-    assert [file.name for file in files] == [LONG, WIDE, ARRAYS, PAGES, RATERS]
+    assert [file.name for file in files] == [LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS]
     read = [read_ratings(file, EMOTIONS, [clip.clip for clip in study.rated]) for file in files[:3]]
     for found in read:
         assert found.raters == ("rater-0001", "rater-0002", "rater-0003")
@@ -355,8 +356,47 @@ def test_a_report_of_raters_who_heard_different_clips(source: Path, tmp_path: Pa
     for value, token in enumerate(store.invite(4), start=10):
         answered(store, token, value)
     found = study_report(study, store.answers(), draws=50)
-    assert found["icc"] is None and found["with_themselves"] is None
+    icc = found["icc"]
+    assert found["with_themselves"] is None and found["icc_complete_raters"] == 0
+    assert icc["icc1"] == pytest.approx(one_way(store), abs=1e-9)
+    assert [name for name, value in icc.items() if value is None] == ["icc2", "icc3", "icc2k", "icc3k"]
+    assert set(found["icc_undefined"].values()) == {"no two raters have rated every clip"}
+    assert progress(study, store.raters(), store.answers())["reliability"] is None  # all are too fast: flagged
+    for rater in range(1, 5):
+        store.lift(rater, FAST)
+    shown = progress(study, store.raters(), store.answers())["reliability"]
+    assert shown["icc"] == icc and shown["icc_undefined"] == found["icc_undefined"]
     assert all(scores["overall"] is not None for scores in found["heep"].values())
+
+
+def one_way(store: Store) -> float:
+    items: dict[tuple[str, str], list[float]] = {}
+    for answer in store.answers():
+        for emotion, value in answer.values.items():
+            if answer.kind == "rating":
+                items.setdefault((answer.clip, emotion), []).append(value)
+    width = max(map(len, items.values()))
+    return icc_one_way(np.array([[*row, *[np.nan] * (width - len(row))] for row in items.values()]).T).icc1
+
+
+def test_who_has_not_finished_does_not_hide_the_agreement_of_the_others(study: Study) -> None:
+    store = Store(study, Clock())
+    rng = np.random.default_rng(0)
+    for number, token in enumerate(store.invite(3)):
+        store.consent(token)
+        for _ in range(16 if number < 2 else 6):
+            page = store.next_page(token)
+            assert page is not None
+            store.save(token, page.place, {name: int(rng.integers(1, 101)) for name in page.emotions}, 1, 9.0)
+    found = study_report(study, store.answers(), draws=20)
+    assert found["icc_complete_raters"] == 2 and found["icc_undefined"] == {}
+    both = [answer for answer in store.answers() if answer.rater < 3]
+    alone = study_report(study, both, draws=20)["icc"]
+    assert [found["icc"][name] for name in ("icc2", "icc3k")] == [alone["icc2"], alone["icc3k"]]
+    assert found["icc"]["icc1"] != alone["icc1"]
+    (one,) = (study_report(study, [a for a in both if a.rater == 1], draws=20),)
+    assert set(one["icc"].values()) == {None}
+    assert one["icc_undefined"]["icc1"] == "no clip was rated by two raters yet"
 
 
 def asking(source: Path, folder: Path, **changes: object) -> Study:
@@ -449,10 +489,10 @@ def test_too_fast_is_counted_in_one_way(study: Study, tmp_path: Path) -> None:
     assert 0 < fast < sum(answer.seconds < 1 for answer in answers)
     assert study_report(study, answers, draws=2)["hasty"] == {"pages": fast, "raters": {"rater-0001": fast}}
     assert progress(study, store.raters(), answers)["raters"][0]["hasty"] == fast
-    files = export(study, answers, store.raters(), tmp_path / "out")
-    with open(files[4], newline="", encoding="utf-8") as file:
+    export(study, answers, store.raters(), tmp_path / "out")
+    with open(tmp_path / "out" / RATERS, newline="", encoding="utf-8") as file:
         assert [row["too_fast"] for row in csv.DictReader(file)] == [str(fast)]
-    with open(files[3], newline="", encoding="utf-8") as file:
+    with open(tmp_path / "out" / PAGES, newline="", encoding="utf-8") as file:
         assert sum(int(row["too_fast"]) for row in csv.DictReader(file)) == fast
 
 
@@ -481,7 +521,7 @@ def test_flags_can_be_taken_back_and_are_kept(study: Study, tmp_path: Path) -> N
     assert without["flagged_raters"] == {"raters": 1, "counted": False}
     files = export(study, store.answers(), store.raters(), tmp_path / "out", flagged=False)
     assert set(read_ratings(files[0], EMOTIONS).raters) == {"rater-0001"}
-    with open(files[4], newline="", encoding="utf-8") as file:
+    with open(tmp_path / "out" / RATERS, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["flags"], row["lifted_flags"]) for row in rows] == [
         ("", FAST),
@@ -560,7 +600,7 @@ def test_which_texts_a_rater_agreed_to_is_kept(source: Path, tmp_path: Path) -> 
     assert found[:2] == [study.texts_sha256["de"], study.texts_sha256["en"]]
     assert found[2] == hashlib.sha256(english.read_bytes()).hexdigest() != found[1]
     files = export(study, store.answers(), store.raters(), tmp_path / "out")
-    with open(files[4], newline="", encoding="utf-8") as file:
+    with open(tmp_path / "out" / RATERS, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["texts_sha256"] for row in rows] == found
     page = store.next_page(first)

@@ -12,6 +12,8 @@ from vocalgen.errors import VocalgenError
 if TYPE_CHECKING:
     from vocalgen.rating.answers import Answer
 
+ICCS = {"icc1": "ICC(1)", "icc2": "ICC(2)", "icc3": "ICC(3)", "icc1k": "ICC(1, k)", "icc2k": "ICC(2, k)",
+        "icc3k": "ICC(3, k)"}  # fmt: skip
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
 FlaggedOption = Annotated[
     bool, typer.Option("--without-flagged", metavar="", help="Leave out what flagged raters said.")
@@ -23,9 +25,12 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")],
     without_flagged: FlaggedOption = False,
 ) -> None:
-    """Write the ratings for `vocalgen metrics heep` and `vocalgen evaluate --ratings`: long and wide CSV, NPZ; and
-    tables of all pages and raters.
+    """Write the ratings for `vocalgen metrics heep` and `vocalgen evaluate --ratings`: long and wide CSV, NPZ; what the
+    clips were made for; and tables of all pages and raters.
+
+    Raters are called by numbers. What you wrote yourself as reasons of flags, and times to the second, are among it.
     """
+    from vocalgen.rating.export import LONG, TARGETS
     from vocalgen.rating.export import export as write
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
@@ -35,6 +40,7 @@ def export(
     answers = store.answers()
     for file in write(opened, answers, store.raters(), out, not without_flagged):
         print(file)
+    print(f"HEEP of these: vocalgen metrics heep {out / LONG} --targets {out / TARGETS}")
     print(_left_out(answers, without_flagged))
 
 
@@ -78,6 +84,8 @@ def report(
         print(json.dumps(found, indent=1))
         return
     print(f"{found['raters']} raters, {found['clips']} clips, {found['ratings']} ratings")
+    if found["clips_of_other_emotions"]:
+        print(f"clips that were made for emotions that are not rated: {found['clips_of_other_emotions']}")
     print(_left_out(answers, without_flagged))
     for reading, scores in found["heep"].items():
         print(f"HEEP ({reading}): {_interval(scores['overall'])}")
@@ -92,8 +100,11 @@ def report(
     print(f"Krippendorff's alpha: {_score(found['krippendorff_alpha'])}")
     for name, value in found["alpha_by_emotion"].items():
         print(f"  {name}: {_score(value)}")
-    for name, value in (found["icc"] or {}).items():
-        print(f"ICC, {name}: {_score(value)}")
+    for name, value in found["icc"].items():
+        reason = found["icc_undefined"].get(name)
+        print(f"{ICCS[name]}: {_score(value)}{'' if reason is None else f', {reason}'}")
+    if found["icc_complete_raters"] > 1:
+        print(f"  ICC(2) and ICC(3) are of the {found['icc_complete_raters']} raters who have rated every clip")
     again = found["with_themselves"]
     if again is not None:
         print(f"second times with first times: r = {_score(again['pearson'])} ({again['pages']} pages)")

@@ -16,8 +16,8 @@ from vocalgen.errors import VocalgenError
 from vocalgen.rating.answers import Answer, Rater, kept, rater_name
 from vocalgen.rating.study import Settings, Study
 
-LONG, WIDE, ARRAYS, PAGES, RATERS = (
-    "ratings_long.csv", "ratings_wide.csv", "ratings.npz", "pages.csv", "raters.csv",
+LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS = (
+    "ratings_long.csv", "ratings_wide.csv", "ratings.npz", "targets.csv", "pages.csv", "raters.csv",
 )  # fmt: skip
 
 Row = Sequence[object]
@@ -31,8 +31,10 @@ def export(
     `ratings_long.csv` has a row a rating with target, place, plays and seconds of its page; `ratings_wide.csv` a row a
     rater and clip; `ratings.npz` an array (R, N, E) with NaN where nothing was said. These hold no practice, no second
     times and no instructed pages, and ratings from 1 to 100: another scale is stretched to that, and the answer itself
-    stands in the long file as `given`. `pages.csv` has every page in the order it was heard, of all kinds, with the
-    answers as given; `raters.csv` every rater who has not withdrawn, with all flags.
+    stands in the long file as `given`. `targets.csv` says what each clip was made for, for `vocalgen metrics heep
+    --targets`: names of clips need not tell it. `pages.csv` has every page in the order it was heard, of all kinds,
+    with the answers as given; `raters.csv` every rater who has not withdrawn, with all flags, the texts agreed to and
+    the order in which the emotions were shown. Completion codes, which others know raters by, are in none.
 
     Args:
         flagged: whether the first three hold what flagged raters said.
@@ -49,9 +51,10 @@ def export(
     atomic_write_text(folder / LONG, _csv(_long(study, counted)))
     atomic_write_text(folder / WIDE, _csv(_wide(study, counted)))
     _save_arrays(study, counted, folder / ARRAYS)
+    atomic_write_text(folder / TARGETS, _csv([("clip", "emotion"), *_targets(study)]))
     atomic_write_text(folder / PAGES, _csv(_pages(study, present)))
     atomic_write_text(folder / RATERS, _csv(_raters(raters, present)))
-    return [folder / name for name in (LONG, WIDE, ARRAYS, PAGES, RATERS)]
+    return [folder / name for name in (LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS)]
 
 
 def rating_array(
@@ -87,6 +90,10 @@ def _wide(study: Study, answers: Sequence[Answer]) -> list[Row]:
         ratings = (_percent(answer.values[emotion], study.settings) for emotion in emotions)
         rows.append((rater_name(answer.rater), study.by_key[answer.clip].clip, *ratings))
     return rows
+
+
+def _targets(study: Study) -> list[Row]:
+    return sorted((clip.clip, clip.emotion) for clip in study.rated)
 
 
 def _save_arrays(study: Study, answers: Sequence[Answer], file: Path) -> None:
