@@ -1,150 +1,28 @@
-"""A rater in a real browser: Chromium of the system, driven by Playwright (`pip install playwright`).
-
-VOCALGEN_SCREENSHOTS=FOLDER keeps pictures of the pages there.
-"""
+"""Raters complete a study in a real browser, whatever happens to the connection or the disk."""
 
 from __future__ import annotations
 
-import os
 import re
 import resource
-import shutil
-import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from bursts import burst
+import rating_page
+from rating_page import DESKTOP, PHONE, SERVED, Serve, answer, arrive, assert_fits, begin, keep
 
-from vocalgen import audio
 from vocalgen.emotions import HUME10
 from vocalgen.rating.flags import FAST, MISSED
-from vocalgen.rating.freeze import create_study
-from vocalgen.rating.store import Store
 from vocalgen.rating.study import Settings
 from vocalgen.rating.texts import shipped_text
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+pytestmark = rating_page.needs_browser
+browser, problems, serve, started = (
+    rating_page.browser,
+    rating_page.problems,
+    rating_page.serve,
+    rating_page.started,
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-pytest.importorskip("uvicorn")
-
-PHONE, DESKTOP = {"width": 390, "height": 800}, {"width": 1280, "height": 900}
-SERVED = Settings(emotions=("Awe", "Fear", "Sadness"), practice=1, repeats=0, instructed=0)
-
-Serve = Callable[..., tuple[Store, str, str]]
-
-
-@pytest.fixture
-def started() -> Iterator[list[subprocess.Popen[str]]]:
-    """Servers; they end with the test."""
-    processes: list[subprocess.Popen[str]] = []
-    yield processes
-    for process in processes:
-        process.terminate()
-        process.wait()
-
-
-@pytest.fixture
-def serve(tmp_path: Path, started: list[subprocess.Popen[str]]) -> Serve:
-    """Start a server of a study of two clips and one for practice: its store, a rater's link and the experimenter's."""
-
-    def start(settings: Settings = SERVED, texts: dict[str, str] | None = None) -> tuple[Store, str, str]:
-        for kind, emotion in enumerate(("awe", "fear")):
-            for number in range(2):
-                audio.write(tmp_path / "clips" / emotion / f"{number}.wav", burst(kind, 0.3, 16_000, number), 16_000)
-        study = create_study(tmp_path / "study", tmp_path / "clips", settings, 1, HUME10, texts)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        command = [
-            sys.executable,
-            "-m",
-            "vocalgen",
-            "rate",
-            "serve",
-            str(study.folder),
-            "--invite",
-            "1",
-            "--port",
-            port,
-        ]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment))
-        output = started[-1].stdout
-        assert output is not None
-        links = [output.readline().split()[-1] for _ in range(2)]
-        return Store(study), links[0], links[1]
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        options = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def problems() -> list[str]:
-    return []
-
-
-def arrive(browser: Any, link: str, problems: list[str], **options: Any) -> Any:
-    """A page at a link of a server that is still starting; what goes wrong in it is added to `problems`."""
-    page = browser.new_context(**{"viewport": PHONE, "locale": "en-GB", **options}).new_page()
-    for _ in range(150):
-        try:
-            page.goto(link)
-            break
-        except sync_api.Error:
-            page.wait_for_timeout(200)
-    else:
-        raise AssertionError("the server did not start")
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.reload()
-    return page
-
-
-def begin(page: Any, agree: str = "I agree", play: str = "Play a sound", well: str = "I hear it well") -> None:
-    page.get_by_role("button", name=agree).press("Enter")
-    page.get_by_role("button", name=play).press("Enter")
-    page.get_by_role("button", name=well).click()  # waits until it was heard
-
-
-def answer(page: Any, keys: dict[str, str] | None = None, heard: bool = False) -> None:
-    """Hear, if it was not yet, and answer a page by keyboard: 0 where `keys` does not say otherwise."""
-    for slider in page.query_selector_all("input[type=range]"):
-        slider.focus()
-        name = page.evaluate("e => e.labels[0].textContent", slider)
-        page.keyboard.press((keys or {}).get(name, "0"))
-    if not heard:
-        page.locator("button.sound").press("Enter")
-    page.wait_for_selector(".next button:enabled")
-    page.locator(".next button").press("Enter")
-
-
-def keep(page: Any, name: str) -> None:
-    folder = os.environ.get("VOCALGEN_SCREENSHOTS")
-    if folder:
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
-
-
-def assert_fits(page: Any) -> None:
-    """Nothing is wider than the window, and what is tapped is large enough for a finger (44 CSS pixels)."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for target in page.query_selector_all("button:visible, input:visible, select:visible"):
-        box = target.bounding_box()
-        assert box["height"] >= 44 and box["width"] >= 44, page.evaluate("e => e.outerHTML", target)
 
 
 def test_a_rater_completes_the_study_by_keyboard(serve: Serve, browser: Any, problems: list[str]) -> None:
@@ -266,7 +144,7 @@ def test_the_browsers_language_is_taken_and_can_be_changed(serve: Serve, browser
     begin(page)
     page.wait_for_selector(".emotion")
     assert_fits(page)
-    low, high = (page.locator(".ends span").nth(side).bounding_box() for side in (0, 1))
+    low, high = (page.locator("button.end").nth(side).bounding_box() for side in (0, 1))
     assert low["x"] > high["x"]
     slider = page.locator("input[type=range]").first
     box = slider.bounding_box()

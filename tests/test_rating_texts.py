@@ -37,8 +37,8 @@ def test_english_german_and_spanish_ship() -> None:
 
 
 def test_the_page_uses_every_text_and_no_other(root: Path) -> None:
-    script = (root / "vocalgen/rating/page/rate.js").read_text(encoding="utf-8")
-    used = set(re.findall(r"texts\.([a-z_]+)", script))
+    scripts = [file.read_text(encoding="utf-8") for file in (root / "vocalgen/rating/page").glob("*.js")]
+    used = set(re.findall(r"texts\.([a-z_]+)", "".join(scripts)))
     assert used | {"language"} == set(Texts.__dataclass_fields__)
 
 

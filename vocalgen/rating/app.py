@@ -6,6 +6,7 @@
     POST /api/TOKEN/consent           {"language": code}
     POST /api/TOKEN/pages/PLACE       {"values": {emotion: number}, "plays": n, "seconds": x}
     POST /api/TOKEN/withdraw
+    GET  /api/TOKEN/volume            the sound by which the volume is set
     GET  /api/TOKEN/clips/PLACE       the sound of a page
     GET  /experiment                  the experimenter's page
     GET  /experiment/numbers          how the study goes; this and the next two with the key as bearer token
@@ -45,16 +46,18 @@ from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.store import Standing, Store, UnknownRater
 from vocalgen.rating.study import CLIPS, Study
+from vocalgen.rating.volume import volume_sound
 
 logger = logging.getLogger(__name__)
 
 FILES = {
     "rate.html": "text/html; charset=utf-8",
-    "rate.js": "text/javascript; charset=utf-8",
+    **dict.fromkeys(
+        ("rate.js", "dom.js", "memory.js", "slider.js", "sound.js", "experiment.js"), "text/javascript; charset=utf-8"
+    ),
     "rate.css": "text/css; charset=utf-8",
     "rate.svg": "image/svg+xml",
     "experiment.html": "text/html; charset=utf-8",
-    "experiment.js": "text/javascript; charset=utf-8",
 }
 
 FIXED = re.compile("/(static|r)/|/experiment$")
@@ -84,6 +87,7 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         Route("/api/{token}/consent", rater.consent, methods=["POST"]),
         Route("/api/{token}/withdraw", rater.withdraw, methods=["POST"]),
         Route("/api/{token}/pages/{place:int}", rater.save, methods=["POST"]),
+        Route("/api/{token}/volume", rater.volume),
         Route("/api/{token}/clips/{place:int}", rater.clip),
         Route("/experiment", _file("experiment.html")),
         Route("/experiment/numbers", experimenter.numbers),
@@ -120,7 +124,7 @@ class _Rater:
     """What a rater's page asks for."""
 
     def __init__(self, store: Store) -> None:
-        self.store, self.study = store, store.study
+        self.store, self.study, self.sound = store, store.study, volume_sound()
         self.known: set[str] = set()
         settings = self.study.settings
         self.always = {
@@ -172,6 +176,10 @@ class _Rater:
             raise VocalgenError("values, plays and seconds are needed, as JSON") from error
         saving = self.store.saving(path["token"], path["place"], given, plays, seconds)
         return self._answer(await asyncio.wrap_future(saving))
+
+    async def volume(self, request: Request) -> Response:
+        self.store.standing(request.path_params["token"])  # for raters only
+        return _sound(self.sound, request.headers.get("range", ""))
 
     async def clip(self, request: Request) -> Response:
         key = self.store.clip(request.path_params["token"], request.path_params["place"])

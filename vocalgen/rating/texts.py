@@ -50,6 +50,7 @@ class Texts:
     progress: str
     instructions: str
     asked: str
+    keys: str
     play: str
     play_again: str
     playing: str
@@ -72,6 +73,7 @@ class Texts:
     not_stored: str
     not_reached: str
     not_loaded: str
+    interrupted: str
     not_accepted: str
     emotions: Mapping[str, str] = field(default_factory=dict)
 
@@ -85,6 +87,7 @@ PLACEHOLDERS = {
     "pause": {"page", "pages"},
     "left": {"count"},
     "asked": {"emotion", "high", "low"},
+    "keys": {"low"},
 }
 """Words in braces that a text must hold; others hold none."""
 

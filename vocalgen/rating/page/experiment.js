@@ -1,16 +1,7 @@
-"use strict";
 // The key stands behind the # of the link: browsers do not send that part to anybody.
-const main = document.getElementById("main"), trouble = document.getElementById("trouble");
+import {button, element} from "./dom.js";
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else made.setAttribute(key, value);
-  }
-  made.append(...children.map(child => child instanceof Node ? child : String(child)));
-  return made;
-}
+const main = document.getElementById("main"), trouble = document.getElementById("trouble");
 const number = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits);
 
 function table(caption, heads, rows) {
@@ -44,10 +35,10 @@ function flags(rater) {
   for (const flag of rater.flags) {
     const text = element("span", {class: flag.up ? "up" : "lifted", title: `by ${flag.source}`}, flag.reason);
     cell.append(text);
-    if (flag.up) cell.append(element("button", {type: "button", class: "quiet", "aria-label": `Take back: ${rater.name}, ${flag.reason}`,
-      onclick: async () => draw(await ask("/experiment/lift", {rater: rater.number, reason: flag.reason}))}, "take back"));
+    if (flag.up) cell.append(button("take back", async () => draw(await ask("/experiment/lift", {rater: rater.number, reason: flag.reason})),
+      {class: "quiet", "aria-label": `Take back: ${rater.name}, ${flag.reason}`}));
   }
-  cell.append(element("button", {type: "button", class: "quiet", "aria-label": `Flag ${rater.name}`, onclick: () => raise(rater)}, "flag…"));
+  cell.append(button("flag…", () => raise(rater), {class: "quiet", "aria-label": `Flag ${rater.name}`}));
   return cell;
 }
 
