@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,41 @@ def test_a_port_in_use_is_told_before_anybody_is_invited(serve: Callable[..., Se
         serving.listen("no.such.host.invalid", 8000)
 
 
-def test_it_answers_from_the_first_link_on_and_ends_by_ctrl_c(study: Path, free: int) -> None:
-    command = [sys.executable, "-m", "vocalgen", "rate", "serve", str(study), "--port", str(free), "--invite", "1"]
+def test_too_many_connections_are_told_to_come_again(study: Path, free: int) -> None:
+    resource = pytest.importorskip("resource")
+    most = serving.FILES_BESIDE + 10  # open files, so that ten connections are left
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+    process = started(study, free, preexec_fn=few)
+    try:
+        assert process.stdout is not None
+        link = process.stdout.readline().split()[-1]
+        request = f"GET /r/x HTTP/1.1\r\nHost: 127.0.0.1:{free}\r\n\r\n".encode()
+        answers = []
+        with ExitStack() as held:
+            for _ in range(12):
+                connection = held.enter_context(socket.create_connection(("127.0.0.1", free), timeout=60))
+                connection.sendall(request)
+                answers.append(connection.recv(65_536).split(b" ")[1])
+        assert answers == [b"200"] * 9 + [b"503"] * 3
+        with urllib.request.urlopen(link, timeout=60) as found:  # they have gone
+            assert found.status == 200
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def started(study: Path, port: int, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "vocalgen", "rate", "serve", str(study), "--port", str(port), "--invite", "1"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env=environment, **pipes, **options)
+
+
+def test_it_answers_from_the_first_link_on_and_ends_by_ctrl_c(study: Path, free: int) -> None:
+    process = started(study, free)
     try:
         assert process.stdout is not None
         link = process.stdout.readline().split()[-1]

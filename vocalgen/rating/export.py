@@ -92,7 +92,7 @@ def _wide(study: Study, answers: Sequence[Answer]) -> list[Row]:
     return rows
 
 
-def _targets(study: Study) -> list[Row]:
+def _targets(study: Study) -> Sequence[Row]:
     return sorted((clip.clip, clip.emotion) for clip in study.rated)
 
 
