@@ -8,13 +8,19 @@ from typing import Any, NamedTuple
 
 import pytest
 import rating_page
-from rating_page import answer, arrive, begin, start_server
+from rating_page import Serve, answer, arrive, begin, start_server
 
+from vocalgen.rating.flags import FAST
 from vocalgen.rating.store import Answer, Store
 from vocalgen.rating.texts import shipped_text
 
 pytestmark = rating_page.needs_browser
-browser, problems = rating_page.browser, rating_page.problems
+browser, problems, serve, started = (
+    rating_page.browser,
+    rating_page.problems,
+    rating_page.serve,
+    rating_page.started,
+)
 
 MARKUP = "<img src=x onerror=document.title=1>"
 
@@ -356,4 +362,21 @@ def test_markup_in_names_is_shown_as_text(served: Served, browser: Any, problems
     assert len(names) == 2 and all(MARKUP in name for name in names)
     for shown_page in (page, watcher):
         assert shown_page.locator("img").count() == 0 and shown_page.title() != "1"
+    assert problems == []
+
+
+def test_the_experimenter_is_told_what_is_missing(serve: Serve, browser: Any, problems: list[str]) -> None:
+    store, link, experiment = serve()
+    token = link.rpartition("/")[2]
+    store.consent(token)
+    while (page := store.next_page(token)) is not None:
+        store.save(token, page.place, {"Awe": 1 + page.place, "Fear": 50, "Sadness": 100}, 1, 9.0)
+    store.lift(1, FAST)
+    watcher = arrive(browser, experiment, problems)
+    watcher.wait_for_selector("li:has-text('invited of 10') b:text('1')")
+    for reason in (
+        "ICC (1, k): no clip was rated by two raters yet.",
+        "ICC (2, k): no two raters have rated every clip.",
+    ):
+        assert watcher.is_visible(f"p:text-is('{reason}')")
     assert problems == []

@@ -44,17 +44,19 @@ function flags(rater) {
 
 function draw(found) {
   if (found === null) return;
-  const counts = found.counts, reliability = found.reliability ?? {krippendorff_alpha: null, alpha_by_emotion: {}, icc: null};
+  const counts = found.counts, reliability = found.reliability ?? {krippendorff_alpha: null, alpha_by_emotion: {}, icc: {}, icc_undefined: {}};
+  const intraclass = [["ICC (1, k)", "icc1k"], ["ICC (2, k)", "icc2k"]];
   const facts = [
-    ["invited", counts.invited], ["began", counts.consented], ["finished", counts.finished], ["withdrew", counts.withdrawn],
+    [`invited of ${found.wanted_raters}`, counts.invited], ["began", counts.consented], ["finished", counts.finished], ["withdrew", counts.withdrawn],
     ["flagged", counts.flagged], ["ratings of clips", found.ratings], ["seconds a page (median)", number(found.median_seconds, 1)],
     ["Krippendorff's alpha", number(reliability.krippendorff_alpha)],
-    ["ICC (2, k)", number(reliability.icc?.icc2k)],
+    ...intraclass.map(([name, key]) => [name, number(reliability.icc[key])]),
     ["r with themselves", number(found.with_themselves)],
   ];
   const focus = document.activeElement?.getAttribute("aria-label");
   main.replaceChildren(
     element("ul", {class: "facts"}, ...facts.map(([name, value]) => element("li", {}, element("b", {}, value), element("span", {}, name)))),
+    ...intraclass.filter(([, key]) => reliability.icc_undefined[key]).map(([name, key]) => element("p", {}, `${name}: ${reliability.icc_undefined[key]}.`)),
     table("Raters", ["rater", "language", "pages", "seconds a page", "too fast", "missed instructions", "r with themselves", "flags"],
       found.raters.map(rater => [rater.withdrawn ? `${rater.name} (withdrew)` : rater.name, rater.language ?? "–", `${rater.saved} of ${rater.pages}`,
         number(rater.median_seconds, 1), rater.hasty, rater.missed, number(rater.with_themselves), flags(rater)])),
