@@ -95,6 +95,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
         ("127.0.0.1:8000", "http://127.0.0.1:9000", 403),  # another server of this machine
         ("127.0.0.1:8000", "null", 403),
         ("lab.example.evil.example", LAB, 400),
+        ("lab.example:80:80", LAB, 400),
+        ("[::1", LAB, 400),
+        ("", LAB, 400),
     ],
 )
 def test_hosts_and_origins(connect: Connect, token: str, host: str, sent: str | None, status: int) -> None:

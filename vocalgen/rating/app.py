@@ -35,13 +35,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from vocalgen.errors import VocalgenError
-from vocalgen.rating.address import host_of
 from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.store import Standing, Store, UnknownRater
@@ -100,7 +98,6 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
 
     middleware = [
         Middleware(Headers),
-        Middleware(TrustedHostMiddleware, allowed_hosts=[host_of(origin) for origin in origins], www_redirect=False),
         Middleware(Limits, origins=frozenset(origins), caller=caller, fixed=_is_fixed),
     ]
     handlers: dict[Any, Callable[[Request, Any], Response]] = {

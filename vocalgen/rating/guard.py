@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 
@@ -10,10 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vocalgen.rating.address import host_of
+
 LARGEST, PATIENCE = 16_384, 20.0
 """Bytes of a request's body, and seconds in which it has to come."""
 
 READING = ("GET", "HEAD")
+PORT = re.compile(r":\d*$")
 
 RATE, BURST = 20.0, 60.0
 """Requests a second of one caller in the long run, and at once."""
@@ -57,10 +61,11 @@ class Headers:
 
 
 class Limits:
-    """Refuses what other sites' pages send, bodies that are too large or too slow, and too many requests.
+    """Refuses other hosts (DNS rebinding), what other sites' pages send (CSRF), bodies that are too large or too slow,
+    and too many requests.
 
     Args:
-        origins: of the study's own pages.
+        origins: of the study's own pages, see `address.origin`; the names in them are the hosts.
         caller: whose requests are counted together, for those whom the study knows; None for strangers, who are counted
             by address.
         fixed: whether an answer is the same for all and costs nothing; such requests are not counted.
@@ -74,6 +79,7 @@ class Limits:
         fixed: Callable[[str], bool],
     ) -> None:
         self.app, self.origins, self.caller, self.fixed = app, origins, caller, fixed
+        self.hosts = frozenset(map(host_of, origins))
         self.left: dict[tuple[bool, str], tuple[float, float]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,6 +112,8 @@ class Limits:
         await self.app(scope, again, send)
 
     def _refusal(self, request: Request) -> Response | None:
+        if PORT.sub("", request.headers.get("host", "").lower()) not in self.hosts:
+            return problem(400, "the study is not reached by this name, only by what `rate serve --address` says")
         if request.method not in READING:
             origin = request.headers.get("origin")
             other = origin is not None and origin not in self.origins
