@@ -57,7 +57,7 @@ def plan(study: Study, rater: int, heard: Mapping[str, int]) -> list[Planned]:
 
 
 def _choose(study: Study, heard: Mapping[str, int], rng: np.random.Generator) -> list[str]:
-    """Clips for a rater: one after another of those that wait, by emotion (heard by how many, chance, clip), best last."""
+    """Clips for a rater, from those that wait: by emotion (heard by how many, chance, clip), the next one last."""
     waiting: dict[str, list[tuple[int, float, str]]] = {}
     for clip in study.rated:
         waiting.setdefault(clip.emotion, []).append((heard.get(clip.key, 0), rng.random(), clip.key))
