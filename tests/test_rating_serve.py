@@ -149,6 +149,16 @@ def test_a_port_in_use_is_told_before_anybody_is_invited(serve: Callable[..., Se
         serving.listen("no.such.host.invalid", 8000)
 
 
+def test_answers_are_sent_at_once() -> None:
+    """An answer in two parts would else wait some 40 ms for the other side to confirm the first."""
+    with (
+        serving.listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_too_many_connections_are_told_to_come_again(study: Path, free: int) -> None:
     resource = pytest.importorskip("resource")
     most = serving.FILES_BESIDE + 10  # open files, so that ten connections are left
