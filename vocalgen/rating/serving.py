@@ -21,7 +21,7 @@ FILES_BESIDE = 100
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens: from now on connections wait until `serve` answers them.
+    """A socket that listens: from now on connections wait until `serve` answers them, and answers are sent at once.
 
     Raises:
         VocalgenError: the port is in use, or the host is none of this machine's.
@@ -29,9 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=2048)
-        listening.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )  # connections have it too: answers wait for nothing
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # its connections inherit that
         return listening
     except OSError as error:
         reason = error.strerror or error

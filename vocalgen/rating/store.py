@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,55 +19,8 @@ from vocalgen.rating import flags
 from vocalgen.rating.answers import Answer, Rater, read_answers, read_raters
 from vocalgen.rating.database import Database
 from vocalgen.rating.order import emotion_order, plan
+from vocalgen.rating.schema import TABLES, VERSION, from_2
 from vocalgen.rating.study import RATINGS, Study
-
-VERSION = 3
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS study (
-    fingerprint TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS rater (
-    id INTEGER PRIMARY KEY,
-    token_sha256 TEXT NOT NULL UNIQUE,
-    emotions TEXT NOT NULL,
-    code TEXT NOT NULL,
-    language TEXT,
-    texts TEXT,
-    consented REAL,
-    finished REAL,
-    withdrawn REAL
-);
-CREATE TABLE IF NOT EXISTS page (
-    rater INTEGER NOT NULL REFERENCES rater (id),
-    place INTEGER NOT NULL,
-    clip TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('practice', 'rating', 'repeat', 'instructed')),
-    asked TEXT,
-    plays INTEGER,
-    seconds REAL,
-    saved REAL,
-    hasty INTEGER,
-    missed INTEGER,
-    PRIMARY KEY (rater, place)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rating (
-    rater INTEGER NOT NULL,
-    place INTEGER NOT NULL,
-    emotion TEXT NOT NULL,
-    value INTEGER NOT NULL,
-    PRIMARY KEY (rater, place, emotion),
-    FOREIGN KEY (rater, place) REFERENCES page (rater, place)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS flag (
-    id INTEGER PRIMARY KEY,
-    rater INTEGER NOT NULL REFERENCES rater (id),
-    reason TEXT NOT NULL,
-    source TEXT NOT NULL CHECK (source IN ('rule', 'experimenter')),
-    raised REAL NOT NULL,
-    lifted REAL
-);
-CREATE INDEX IF NOT EXISTS flag_of_rater ON flag (rater);
-"""
 
 AWAY = 24 * 3600.0
 """Seconds after which a rater who does nothing is no longer counted on for the clips that are left to hear."""
@@ -141,7 +95,7 @@ class Store:
     def __init__(self, study: Study, clock: Callable[[], float] = time.time) -> None:
         self.study, self.clock = study, clock
         self.path: Path = study.folder / RATINGS
-        self.database = Database(self.path, SCHEMA, VERSION, {2: self._from_2})
+        self.database = Database(self.path, TABLES, VERSION, {2: partial(from_2, study)})
         with self.database.read() as database:
             begun = database.execute("SELECT fingerprint FROM study").fetchone()
         if begun is not None and begun[0] != study.fingerprint:
@@ -371,20 +325,6 @@ class Store:
         if standing.stage == "done":
             database.execute("UPDATE rater SET finished = ? WHERE id = ?", (now, number))
         return standing
-
-    def _from_2(self, database: sqlite3.Connection) -> None:
-        """From the schema that kept neither which texts a rater agreed to nor when the last page was saved."""
-        for column in ("texts TEXT", "finished REAL"):
-            database.execute(f"ALTER TABLE rater ADD COLUMN {column}")
-        database.execute(
-            "UPDATE rater SET finished = (SELECT max(saved) FROM page WHERE page.rater = rater.id) "
-            "WHERE NOT EXISTS (SELECT 1 FROM page WHERE page.rater = rater.id AND saved IS NULL)"
-        )
-        database.execute("UPDATE page SET hasty = 0 WHERE kind IN ('practice', 'instructed') AND hasty")
-        database.execute(
-            "UPDATE study SET fingerprint = ? WHERE fingerprint = ?",
-            (self.study.fingerprint, self.study.fingerprint_without_withdrawal),
-        )
 
     def _require_values(self, values: Mapping[str, int], plays: int, seconds: float) -> None:
         settings = self.study.settings
