@@ -12,12 +12,12 @@ from bursts import burst
 
 from vocalgen import audio
 from vocalgen.cli.main import run
-from vocalgen.emotions import HUME10
+from vocalgen.emotions import EMOGATOR30, HUME10, Vocabulary
 from vocalgen.rating.export import ARRAYS, LONG, TARGETS, WIDE, export
 from vocalgen.rating.freeze import create_study
 from vocalgen.rating.report import study_report
 from vocalgen.rating.store import Store
-from vocalgen.rating.study import Settings, Study
+from vocalgen.rating.study import Settings, Study, open_study
 
 HEARD = {
     ("Awe", 0): ([60, 20], [80, 40]),
@@ -55,7 +55,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
     return invoke
 
 
-def study_of(folder: Path, kind: str, emotions: tuple[str, ...] = ("Awe", "Fear")) -> Study:
+def study_of(
+    folder: Path, kind: str, emotions: tuple[str, ...] = ("Awe", "Fear"), vocabulary: Vocabulary = HUME10
+) -> Study:
     """Two clips of each emotion, in folders by emotion or all in one with a manifest."""
     rows = ["file,emotion"]
     for which, emotion in enumerate(emotions):
@@ -67,7 +69,7 @@ def study_of(folder: Path, kind: str, emotions: tuple[str, ...] = ("Awe", "Fear"
     manifest.write_text("\n".join(rows) + "\n", encoding="utf-8")
     settings = Settings(emotions=("Awe", "Fear"), practice=0, repeats=1, instructed=1)
     source = folder / "clips" if kind == "folder" else manifest
-    return create_study(folder / "study", source, settings, 2, HUME10)
+    return create_study(folder / "study", source, settings, 2, vocabulary)
 
 
 def answer_as_written(study: Study) -> Store:
@@ -89,8 +91,7 @@ def test_heep_of_an_export_is_that_by_hand(tmp_path: Path, call: Call, kind: str
     study = study_of(tmp_path, kind)
     store = answer_as_written(study)
     printed = call("rate", "export", study.folder, "--out", tmp_path / "out")
-    told = printed.partition("HEEP of these: vocalgen ")[2].splitlines()[0].split()
-    assert float(call(*told)) == pytest.approx(BY_HAND["overall"], rel=1e-5)
+    assert float(call(*told(printed))) == pytest.approx(BY_HAND["overall"], rel=1e-5)
     for file in (LONG, WIDE, ARRAYS):
         targets = "--targets", tmp_path / "out" / TARGETS
         for source in (targets, ()) if kind == "folder" else (targets,):
@@ -117,6 +118,27 @@ def test_heep_of_an_export_is_that_by_hand(tmp_path: Path, call: Call, kind: str
         assert {name: interval[0] for name, interval in scores["emotions"].items()} == pytest.approx(
             {name: BY_HAND[reading, name] for name in ("Awe", "Fear")}
         )
+
+
+def told(printed: str) -> list[str]:
+    """The command that `export` prints."""
+    return printed.partition("HEEP: vocalgen ")[2].splitlines()[0].split()
+
+
+def test_emotions_of_other_vocabularies_and_of_none(tmp_path: Path, call: Call) -> None:
+    study = study_of(tmp_path, "manifest", ("Awe", "Fear", "Guilt"), EMOGATOR30)
+    answer_as_written(study)
+    command = told(call("rate", "export", study.folder, "--out", tmp_path / "out"))
+    assert command[-1] == "emogator-30" and -1 < float(call(*command).splitlines()[0]) < 1
+    file = study.folder / "study.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("- Fear", "- Dread"), encoding="utf-8")
+    (study.folder / "ratings.sqlite").unlink()
+    store = Store(open_study(study.folder))
+    (token,) = store.invite(1)
+    store.consent(token)
+    while (page := store.next_page(token)) is not None:
+        store.save(token, page.place, {"Awe": 1, "Dread": 2}, 1, 9.0)
+    assert "HEEP: " not in call("rate", "export", study.folder, "--out", tmp_path / "own")
 
 
 def test_clips_of_emotions_that_are_not_rated_are_counted_and_in_no_row(tmp_path: Path, call: Call) -> None:

@@ -30,6 +30,7 @@ def export(
 
     Raters are called by numbers. What you wrote yourself as reasons of flags, and times to the second, are among it.
     """
+    from vocalgen.emotions import VOCABULARIES
     from vocalgen.rating.export import LONG, TARGETS
     from vocalgen.rating.export import export as write
     from vocalgen.rating.store import Store
@@ -40,7 +41,10 @@ def export(
     answers = store.answers()
     for file in write(opened, answers, store.raters(), out, not without_flagged):
         print(file)
-    print(f"HEEP of these: vocalgen metrics heep {out / LONG} --targets {out / TARGETS}")
+    names = {*opened.settings.emotions, *(clip.emotion for clip in opened.rated)}
+    known = next((name for name, words in VOCABULARIES.items() if all(word in words for word in names)), None)
+    if known is not None:  # else the study's emotions are its own
+        print(f"HEEP: vocalgen metrics heep {out / LONG} --targets {out / TARGETS} --vocabulary {known}")
     print(_left_out(answers, without_flagged))
 
 
