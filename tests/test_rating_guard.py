@@ -28,7 +28,8 @@ from vocalgen.rating.app import FILES, make_app
 KEY = "experimenters-key"
 BEARER = {"authorization": f"Bearer {KEY}"}
 LAB = "https://lab.example"
-ORIGINS = [LAB, *loopback("127.0.0.1", 8000)]
+PORTED = "https://ported.example:8443"
+ORIGINS = [LAB, *loopback("127.0.0.1", 8000), PORTED]
 ANSWER = {"values": {"Awe": 3, "Fear": 80}, "plays": 1, "seconds": 2.5}
 STATIC = [f"/static/{name}" for name in FILES if not name.endswith(".html")]
 
@@ -88,6 +89,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
         ("127.0.0.1:8000", ORIGINS[1], 200),
         ("localhost:8000", ORIGINS[2], 200),
         ("[::1]:8000", ORIGINS[3], 200),
+        ("ported.example:8443", PORTED, 200),
+        ("ported.example", PORTED, 200),  # a proxy that drops the port
+        ("ported.example", "https://ported.example", 403),
         ("lab.example", "http://lab.example", 403),
         ("lab.example", "https://lab.example:8443", 403),
         ("lab.example", "https://evil.example", 403),
