@@ -342,14 +342,16 @@ def test_a_browser_forgets_who_is_done(served: Served, browser: Any, problems: l
 
 def test_withdrawing_does_not_wait_for_a_save(served: Served, browser: Any, problems: list[str]) -> None:
     page = rating(browser, served.link(), problems)
-    page.route("**/pages/0", lambda route: route.abort())
+    asked: list[str] = []
+    page.route("**/pages/0", lambda route: (asked.append(route.request.method), route.abort()))
     answer(page)
     page.wait_for_selector("#trouble:text('cannot be reached')")
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Withdraw").click()
     page.wait_for_selector("text=You have withdrawn")
-    page.wait_for_timeout(2500)  # longer than the time to the next try
-    assert page.is_hidden("#trouble") and page.is_visible("text=You have withdrawn")
+    before = len(asked)
+    page.wait_for_timeout(4500)  # longer than the time to the next try
+    assert len(asked) == before and page.is_hidden("#trouble") and page.is_visible("text=You have withdrawn")
 
 
 def test_markup_in_names_is_shown_as_text(served: Served, browser: Any, problems: list[str]) -> None:
