@@ -323,6 +323,10 @@ def test_the_command(corpus: Path) -> None:
     assert "9 clips of 0.0 h in 5 shards" in done.output
     assert "2 there already, 1 without a file, 5 rows that cannot be used" in done.output
     assert f"listed in {out / 'shard-*.skipped.tsv'}" in done.output
+    (corpus / "elsewhere").mkdir()
+    command[2] = str(corpus / "elsewhere")
+    done = CliRunner().invoke(data_app, [*command, "--out", str(corpus / "none"), "--processes", "1"])
+    assert done.exit_code != 0 and "could be packed; is" in str(done.exception)
 
 
 def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:
