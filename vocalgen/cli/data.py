@@ -149,7 +149,9 @@ def prepare_stream(
             f"listed in {out / 'shard-*.skipped.tsv'}"
         )
     if not index["packed"]:
-        raise VocalgenError(f"no clip of {table} could be packed; is {folder} its folder? then remove {out}, pack again")
+        raise VocalgenError(
+            f"no clip of {table} could be packed; is {folder} its folder? then remove {out}, pack again"
+        )
     if index["packed"] + sum(left_out.values()) != CLIPS:
         print(f"note: the full corpus has {CLIPS:,} clips")
 
