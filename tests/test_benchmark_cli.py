@@ -411,6 +411,14 @@ def test_only_systems_that_hear_emotions_score(corpora: Any, tmp_path: Path, cap
         load_scorer(str(tmp_path))
 
 
+def test_a_damaged_seed_is_fitted_again(corpora: Any, tmp_path: Path, capsys: Any) -> None:
+    manifest = corpora("emogator")
+    whole = trained(capsys, manifest, tmp_path / "out", "emogator", "--seeds", "1")
+    for name in ("predictions.safetensors", "run.json"):
+        (tmp_path / "out" / "seeds" / "seed-101" / name).write_bytes(b"{")
+        assert trained(capsys, manifest, tmp_path / "out", "emogator", "--seeds", "1")["seeds"] == whole["seeds"]
+
+
 def test_damaged_models(corpora: Any, tmp_path: Path, capsys: Any) -> None:
     trained(capsys, corpora("emogator"), tmp_path, "emogator", "--seeds", "1")
     clip, model = Manifest.load(corpora("emogator")).rows[0].file, tmp_path / "model"

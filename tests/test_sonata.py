@@ -49,6 +49,13 @@ def layout_file(tmp_path: Path, root: Path) -> Path:
     return tmp_path / "layout.yaml"
 
 
+def test_a_text_without_sentences_is_told(corpus: Path, layout_file: Path) -> None:
+    (corpus / "ben" / "king.txt").write_text("")
+    found, remarks = segments(corpus, read_layout(layout_file))
+    assert {segment.actor for segment in found} == {"anna"}
+    assert remarks[0].startswith("2 lines of text were not understood")
+
+
 def test_segments_are_what_the_texts_say(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
     layout = read_layout(layout_file)
     found, remarks = segments(corpus, layout)

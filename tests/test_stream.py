@@ -327,6 +327,15 @@ def test_the_command(corpus: Path) -> None:
     command[2] = str(corpus / "elsewhere")
     done = CliRunner().invoke(data_app, [*command, "--out", str(corpus / "none"), "--processes", "1"])
     assert done.exit_code != 0 and "could be packed; is" in str(done.exception)
+    command[2] = str(corpus / "clips")
+    done = CliRunner().invoke(data_app, [*command, "--out", str(corpus / "none"), "--processes", "1"])
+    assert done.exit_code == 0 and "9 clips of 0.0 h" in done.output  # clips that have come are packed
+    (corpus / "none" / "shard-00000.json").write_text("{")
+    done = CliRunner().invoke(data_app, [*command, "--out", str(corpus / "none"), "--processes", "1"])
+    assert done.exit_code == 0 and "9 clips of 0.0 h" in done.output
+    (corpus / "none" / "made-of.json").write_text("{")
+    done = CliRunner().invoke(data_app, [*command, "--out", str(corpus / "none"), "--processes", "1"])
+    assert "made-of.json is damaged" in str(done.exception)
 
 
 def test_memory_does_not_grow_with_the_table(tmp_path: Path) -> None:

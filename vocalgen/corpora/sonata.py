@@ -174,12 +174,13 @@ def _of_recording(
         name = "-".join([*(_safe(part) for part in (actor, role) if part), f"{round(1000 * start):07d}"])
         sentence = (given.get("sentence") or "").strip()
         spoken.append(Segment(name, path, actor, role, _emotion(given["emotion"], where), sentence, start, end))
+    skipped += [] if spoken else [f"{text.name}, which has no sentence"]
     return list(_closed(spoken, text))
 
 
 def _closed(spoken: list[Segment], text: Path) -> Iterator[Segment]:
     """Segments with the missing ends taken from the beginnings behind them."""
-    for segment, following in zip(spoken, [*spoken[1:], None], strict=True):
+    for segment, following in zip(spoken, [*spoken[1:], None]):
         end = segment.end
         if math.isinf(end) and following is not None:
             end = following.start

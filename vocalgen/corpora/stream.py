@@ -42,6 +42,9 @@ COLUMNS = (
 LEFT_OUT = ("child", "repeated", "missing", "wrong")
 """Why rows are left out: maybe a child's voice; a clip of an earlier row; no file; a row that cannot be."""
 
+MISSING = "cannot read"
+"""Begins the reason of a row without a file."""
+
 INDEX = "index.json"
 
 
@@ -178,7 +181,10 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
     """Mark the folder with what its shards are made of, or refuse one that is marked otherwise."""
     mark = target / "made-of.json"
     if mark.is_file():
-        if json.loads(mark.read_text(encoding="utf-8")) != made_of:
+        before = _stored(mark)
+        if before is None:
+            raise VocalgenError(f"{mark} is damaged; remove {target}, pack again")
+        if before != made_of:
             raise VocalgenError(f"{target} holds shards of another table or packing; choose another folder")
         return
     atomic_write_text(mark, json.dumps(made_of, indent=1) + "\n")
@@ -191,10 +197,11 @@ def _name(shard: Shard) -> str:
 def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard) -> dict[str, float]:
     """One shard and the list of what is not in it; its counts, which stand beside it, tell that both are complete."""
     done = out / f"{_name(shard)}.json"
-    if done.is_file():
-        counts: dict[str, float] = json.loads(done.read_text(encoding="utf-8"))
-        return counts
-    counts = {"packed": 0, **dict.fromkeys(LEFT_OUT, 0), "seconds": 0.0}
+    before = _stored(done) if done.is_file() else None
+    if before is not None and not (before["missing"] and _came(out / f"{_name(shard)}.skipped.tsv", folder)):
+        return before
+    done.unlink(missing_ok=True)
+    counts: dict[str, float] = {"packed": 0, **dict.fromkeys(LEFT_OUT, 0), "seconds": 0.0}
     earlier: dict[int, int] = dict(shard.repeated.tolist())
     with (
         table.open("rb") as file,
@@ -216,6 +223,25 @@ def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard)
                 skipped.write(f"{_line(row)}\t{_clip_name(line, names)}\t{reason}\n")
     atomic_write_text(done, json.dumps(counts) + "\n")
     return counts
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    """An object that was written as JSON; None if it is damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _came(listed: Path, folder: Path) -> bool:
+    """Whether a clip that could not be read when its shard was packed is there now."""
+    try:
+        with listed.open(encoding="utf-8", newline="\n") as rows:
+            cells = [line.rstrip("\n").split("\t") for line in rows]
+    except OSError:
+        return False
+    return any((folder / _path(name)).is_file() for _, name, reason in cells[1:] if reason.startswith(MISSING))
 
 
 class _LeftOut(VocalgenError):
@@ -287,7 +313,7 @@ def _add(tar: tarfile.TarFile, row: int, entry: _Entry, folder: Path, packing: P
     try:
         sound = (folder / entry.path).read_bytes()
     except OSError as error:
-        raise _LeftOut("missing", f"cannot read {entry.path} ({error.strerror or error})") from error
+        raise _LeftOut("missing", f"{MISSING} {entry.path} ({error.strerror or error})") from error
     _member(tar, f"{row:08d}{os.path.splitext(entry.path)[1].lower()}", sound)
     _member(tar, f"{row:08d}.json", json.dumps(entry.row, ensure_ascii=False).encode())
     return entry.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ from vocalgen.tasks.submit import submit
 from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
 from vocalgen.tasks.task import DIRECTION, Array, Task, labelled
 from vocalgen.weights import read_json
+
+logger = logging.getLogger(__name__)
 
 FIRST_SEED = 101
 """As in the official code."""
@@ -90,9 +93,12 @@ def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
     """The run of a seed: read if it is there, fitted otherwise."""
     target, key = folder / f"seed-{seed}", key_of(system, data, seed)
     if target.is_dir():
-        run = read_seed(target, data.task)
-        if run.key == key:
-            return run
+        try:
+            run = read_seed(target, data.task)
+            if run.key == key:
+                return run
+        except VocalgenError as error:
+            logger.warning("%s; it is fitted again", error)
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     state = folder / f"state-{seed}-{key[:16]}"
