@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from task_corpora import labelled, manifest_of
 
 from vocalgen import VocalgenError, audio
+from vocalgen.cli.benchmark import _name as folder_of
 from vocalgen.cli.main import run
 from vocalgen.corpora.emogator import scan
 from vocalgen.corpora.manifest import Manifest
@@ -409,6 +410,17 @@ def test_only_systems_that_hear_emotions_score(corpora: Any, tmp_path: Path, cap
     trained(capsys, corpora("avb-two"), tmp_path, "avb-two", "--seeds", "1")
     with pytest.raises(VocalgenError, match="cannot score clips: it takes a system that predicts emotions"):
         load_scorer(str(tmp_path))
+
+
+def test_models_can_be_read_by_whom_their_reports_can(corpora: Any, tmp_path: Path, capsys: Any) -> None:
+    trained(capsys, corpora("emogator"), tmp_path, "emogator", "--seeds", "1")
+    modes = {file.stat().st_mode for file in [tmp_path / "report.json", *tmp_path.rglob("*.safetensors")]}
+    assert len(modes) == 1 and len(list(tmp_path.rglob("*.safetensors"))) == 4
+
+
+def test_tables_of_features_have_folders_of_their_own() -> None:
+    names = {folder_of("svr", [f"features/{name}/features.csv"]) for name in ("opensmile", "wav2vec")}
+    assert names == {"svr-opensmile-features-csv", "svr-wav2vec-features-csv"}
 
 
 def test_a_damaged_seed_is_fitted_again(corpora: Any, tmp_path: Path, capsys: Any) -> None:

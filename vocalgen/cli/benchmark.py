@@ -84,10 +84,13 @@ def benchmark(
 
 
 def _name(system: str, encoders: list[str] | None) -> str:
-    """Folder of a system; features that were chosen by hand have their own."""
+    """Folder of a system; features that were chosen by hand have their own, tables that of the folder they lie in."""
     from vocalgen.emotions import slug
 
-    return "-".join([system, *(slug(Path(entry).name) for entry in encoders or ())])
+    names = (
+        "-".join(Path(entry).parts[-2:]) if entry.endswith(".csv") else Path(entry).name for entry in encoders or ()
+    )
+    return "-".join([system, *map(slug, names)])
 
 
 def _published(task: str) -> list[dict[str, str | float]]:
