@@ -49,6 +49,19 @@ def layout_file(tmp_path: Path, root: Path) -> Path:
     return tmp_path / "layout.yaml"
 
 
+def test_a_segment_that_ends_behind_its_recording_is_refused(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
+    text = corpus / "ben" / "king.txt"
+    layout = read_layout(layout_file)
+    for end, fits in (("2.3", True), ("9:00", False)):
+        text.write_text(f"0:00.2-0:{end} Hype: Oh." if fits else f"0:00.2-{end} Hype: Oh.")
+        found, _ = segments(corpus, layout)
+        if fits:
+            assert len(cut(found, layout, tmp_path / "out")) == len(found)
+        else:
+            with pytest.raises(VocalgenError, match=r"has 2\.0 s, but segment ben-king-0000200 ends at 540 s"):
+                cut(found, layout, tmp_path / "out")
+
+
 def test_a_text_without_sentences_is_told(corpus: Path, layout_file: Path) -> None:
     (corpus / "ben" / "king.txt").write_text("")
     found, remarks = segments(corpus, read_layout(layout_file))

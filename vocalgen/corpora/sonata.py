@@ -39,6 +39,9 @@ LABELS = ("Role", "Sentence")
 SHORTEST = 0.1
 """Seconds below which a segment is a mistake."""
 
+BEYOND = 0.5
+"""Seconds by which a segment may end behind its recording, whose codec may have cut it."""
+
 _MARK = 12
 
 
@@ -253,6 +256,11 @@ def cut(
             part = wave[round(segment.start * rate) : None if math.isinf(segment.end) else round(segment.end * rate)]
             if len(part) < SHORTEST * rate:
                 raise VocalgenError(f"{segment.recording} ends before segment {segment.id} at {segment.start:g} s")
+            if math.isfinite(segment.end) and segment.end > len(wave) / rate + BEYOND:
+                lasts = f"{len(wave) / rate:.1f} s"
+                raise VocalgenError(
+                    f"{segment.recording} has {lasts}, but segment {segment.id} ends at {segment.end:g} s"
+                )
             audio.write(file, part, rate, "flac")
         clips.append(
             Clip(
