@@ -116,6 +116,22 @@ def test_systems_learn_from_them(manifest: Path, ids: list[str], values: np.ndar
         load_system(tmp_path / "model")
 
 
+def test_another_version_compares_with_the_audio_again(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, device: str = "cpu") -> Any:
+        loaded.append(name)
+        return load_encoder(name, device)
+
+    monkeypatch.setattr("vocalgen.recognition.features.load_encoder", load)
+    for _ in range(2):
+        features_of(manifest, "log-mel", progress=False)
+    assert loaded == ["log-mel"]  # the second time nothing was loaded
+    monkeypatch.setattr("vocalgen.recognition.features.__version__", "another")
+    assert features_of(manifest, "log-mel", progress=False).new == 0
+    assert loaded == ["log-mel"] * 2
+
+
 def test_log_mels_are_features_too(manifest: Path) -> None:
     encoder: Any = load_encoder("log-mel")
     waves = [burst(number, 0.3 + 0.2 * number, 24_000, number) for number in range(3)]

@@ -373,6 +373,16 @@ def test_labels_of_a_column_may_be_missing() -> None:
     assert before == pytest.approx(expected) and part != whole
 
 
+def test_a_metric_without_a_number_leaves_the_deciding_ones_interval() -> None:
+    random = np.random.default_rng(0)
+    truth = {"affect": random.uniform(size=(40, 2))}
+    guess = {"affect": truth["affect"] + 0.1 * random.normal(size=(40, 2))}
+    truth["affect"][1:, 1] = np.nan  # one value: ours scores it, the official variance of one divides by zero
+    speakers = [str(number // 2) for number in range(40)]
+    found = intervals(TASKS["avb-two"], truth, guess, speakers, draws=20)
+    assert list(found) == ["CCC"] and found["CCC"].low <= found["CCC"].value <= found["CCC"].high
+
+
 def test_intervals_of_all_metrics_are_those_of_each(tmp_path: Path) -> None:
     """Resampled once for all metrics, they are what a bootstrap of the metric alone gives."""
     _, truth = task_data(EXVO, vocalburst(tmp_path / "m.csv"))

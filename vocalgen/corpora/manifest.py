@@ -26,8 +26,7 @@ from vocalgen.errors import VocalgenError
 SPLITS = ("train", "validation", "test")
 FLAGS = ("unreadable", "empty", "silent", "clipped", "short", "duplicate")
 EXCLUDING_FLAGS = frozenset({"unreadable", "empty", "silent", "duplicate"})
-"""Clips with one of these flags take part in nothing; `clipped` and `short` ones do, and duplicates in test: challenges
-score every test clip."""
+"""Clips with one of these flags take part in nothing; `clipped` and `short` ones do."""
 
 COLUMNS = ("id", "file", "split", "speaker", "seconds", "flags")
 EMOTION_PREFIX = "emotion:"
@@ -61,8 +60,7 @@ class Clip:
     @property
     def usable(self) -> bool:
         """Whether training and evaluation may use the clip."""
-        kept = {"duplicate"} if self.split == "test" else set()
-        return not (EXCLUDING_FLAGS - kept).intersection(self.flags)
+        return not EXCLUDING_FLAGS.intersection(self.flags)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import WaveCache, recordings_mark
+from vocalgen.data import CacheConfig, WaveCache, recordings_mark
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.clips import cache_folder
@@ -67,7 +68,7 @@ class Origin(NamedTuple):
     """What features are of, by what is known without reading audio or weights.
 
     Args:
-        encoder: its `stamp_of`.
+        encoder: its `stamp_of`, how clips are prepared, and the version of this package.
         manifest: SHA-256 of the file.
         recordings: `recordings_mark` of the usable clips.
     """
@@ -109,7 +110,10 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
     path = Path(manifest)
     clips = Manifest.load(path).usable().rows
     ids = tuple(clip.id for clip in clips)
-    origin = Origin(stamp_of(encoder), file_sha256(path), recordings_mark(clips))
+    stamp = stamp_of(encoder)
+    if stamp is not None:  # how clips are prepared belongs to what is heard
+        stamp = f"{stamp} {CacheConfig()!r} {__version__}"
+    origin = Origin(stamp, file_sha256(path), recordings_mark(clips))
     found = _sealed(path, ids, origin)
     if found is None:
         found = _examined(path, ids, origin, load_encoder(encoder, device), progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -34,8 +35,10 @@ def intervals(
 ) -> dict[str, Interval]:
     """`scores` with 95 % intervals by bootstrap over speakers, and over clips where a speaker is unknown ("").
 
+    What does not decide is left out where most resamples have no score of it.
+
     Raises:
-        ValueError: as `Task.score`; most resamples have no score.
+        ValueError: as `Task.score`; most resamples have no deciding score.
     """
     clusters = [speaker or f"clip {row}" for row, speaker in enumerate(speakers)]
     rows = np.arange(len(clusters))
@@ -54,10 +57,11 @@ def intervals(
     }
     for metric in others:
         known = iter(drawn)
-        found[metric] = bootstrap(
-            lambda *_, known=known, metric=metric: next(known).get(metric, math.nan),
-            rows, rows, clusters, draws, seed=seed,
-        )  # fmt: skip
+        with suppress(ValueError):  # it has no score where the deciding one has
+            found[metric] = bootstrap(
+                lambda *_, known=known, metric=metric: next(known).get(metric, math.nan),
+                rows, rows, clusters, draws, seed=seed,
+            )  # fmt: skip
     return found
 
 
