@@ -127,7 +127,7 @@ def test_another_version_compares_with_the_audio_again(manifest: Path, monkeypat
     for _ in range(2):
         features_of(manifest, "log-mel", progress=False)
     assert loaded == ["log-mel"]  # the second time nothing was loaded
-    monkeypatch.setattr("vocalgen.recognition.features.__version__", "another")
+    monkeypatch.setattr("vocalgen.recognition.stamp.__version__", "another")
     assert features_of(manifest, "log-mel", progress=False).new == 0
     assert loaded == ["log-mel"] * 2
 

@@ -21,10 +21,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import CacheConfig, WaveCache, recordings_mark
+from vocalgen.data import WaveCache, recordings_mark
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.clips import cache_folder
@@ -68,7 +67,7 @@ class Origin(NamedTuple):
     """What features are of, by what is known without reading audio or weights.
 
     Args:
-        encoder: its `stamp_of`, how clips are prepared, and the version of this package.
+        encoder: its `stamp_of`.
         manifest: SHA-256 of the file.
         recordings: `recordings_mark` of the usable clips.
     """
@@ -110,10 +109,7 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
     path = Path(manifest)
     clips = Manifest.load(path).usable().rows
     ids = tuple(clip.id for clip in clips)
-    stamp = stamp_of(encoder)
-    if stamp is not None:  # how clips are prepared belongs to what is heard
-        stamp = f"{stamp} {CacheConfig()!r} {__version__}"
-    origin = Origin(stamp, file_sha256(path), recordings_mark(clips))
+    origin = Origin(stamp_of(encoder), file_sha256(path), recordings_mark(clips))
     found = _sealed(path, ids, origin)
     if found is None:
         found = _examined(path, ids, origin, load_encoder(encoder, device), progress)
@@ -139,7 +135,7 @@ def _sealed(manifest: Path, ids: tuple[str, ...], origin: Origin) -> Features | 
             if origin not in (before, before._replace(recordings=None)):  # recordings may have been left behind
                 continue
             values = np.load(file, mmap_mode="r", allow_pickle=False)
-            if _state(file) == stored["state"]:
+            if file_state(file) == stored["state"]:
                 return Features(ids, values, stored["encoder"], stored["checksum"], tuple(stored["silent"]), 0, file)
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             continue
@@ -187,7 +183,7 @@ def _complete(
             known |= {row: (part, line) for line, row in enumerate(chunk)}
         _write(file, rows, known, encoder)
         shutil.rmtree(parts, ignore_errors=True)
-        return Stored(list(rows), np.load(file, mmap_mode="r"), _state(file)), len(missing)
+        return Stored(list(rows), np.load(file, mmap_mode="r"), file_state(file)), len(missing)
 
 
 def _mark(wave: Values) -> str:
@@ -255,7 +251,7 @@ def _values_of(source: Path) -> Values:
 def _stored(file: Path) -> Stored | None:
     """A file of features and the JSON beside it; None unless both are whole and belong together."""
     try:
-        state = _state(file)  # before the values: of a file that is replaced meanwhile it is the wrong one
+        state = file_state(file)  # before the values: of a file that is replaced meanwhile it is the wrong one
         values = np.load(file, mmap_mode="r", allow_pickle=False)
         described = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         clips = [(clip, mark) for clip, mark in described["clips"]]
@@ -265,7 +261,8 @@ def _stored(file: Path) -> Stored | None:
     return Stored(clips, values, state) if whole else None
 
 
-def _state(file: Path) -> list[int]:
+def file_state(file: Path) -> list[int]:
+    """Size and time of a file."""
     found = file.stat()
     return [found.st_size, found.st_mtime_ns]
 

@@ -22,7 +22,7 @@ from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
-from vocalgen.recognition.features import Features, feature_folder, features_of
+from vocalgen.recognition.features import Features, feature_folder, features_of, file_state
 from vocalgen.shipped import file_sha256
 
 TIMES = frozenset({"frametime", "start", "end"})
@@ -52,7 +52,11 @@ def given_features(manifest: Path, source: Path) -> Features:
     """
     ids = tuple(clip.id for clip in Manifest.load(manifest).usable())
     sources = [source] if not source.is_dir() else [source / f"{clip}.csv" for clip in ids]
-    origin = json.dumps([file_sha256(manifest), [_state(path) for path in sources]])
+    try:
+        states = [file_state(path) for path in sources]
+    except OSError as error:
+        raise VocalgenError(f"cannot read the features {error.filename} ({error.strerror})") from error
+    origin = json.dumps([file_sha256(manifest), states])
     key = hashlib.sha256(origin.encode()).hexdigest()[:12]
     name = f"{source.resolve().parent.name}/{source.name}"
     file = feature_folder(manifest) / f"{slug(name)}-{key}.npy"
@@ -63,14 +67,6 @@ def given_features(manifest: Path, source: Path) -> Features:
             if checksum is None:
                 checksum, new = _convert(sources, ids, file, source.is_dir()), len(ids)
     return Features(ids, np.load(file, mmap_mode="r"), name, checksum, (), new, file)
-
-
-def _state(path: Path) -> list[int]:
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise VocalgenError(f"cannot read the features {path} ({error.strerror})") from error
-    return [found.st_size, found.st_mtime_ns]
 
 
 def _stored(file: Path) -> str | None:

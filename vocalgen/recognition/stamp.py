@@ -7,6 +7,8 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from vocalgen import __version__
+from vocalgen.data import CacheConfig
 from vocalgen.mel import MEL_24K
 from vocalgen.recognition.encoders import layer_of
 from vocalgen.recognition.log_mel import LOG_MEL
@@ -15,7 +17,8 @@ from vocalgen.shipped import shipped_models
 
 
 def stamp_of(name: str) -> str | None:
-    """Changes with an encoder: of openSMILE its version, of others the names, sizes and times of their files.
+    """Changes with an encoder: of openSMILE its version, of others the names, sizes and times of their files; and with
+    how clips are prepared, and the version of this package.
 
     Of a hub id the files that were fetched count, whatever the hub has by now. A folder may be moved.
 
@@ -25,6 +28,11 @@ def stamp_of(name: str) -> str | None:
     Returns:
         None where there is nothing to go by: the package or the files are not here.
     """
+    own = _own(name)
+    return None if own is None else f"{own} {CacheConfig()!r} {__version__}"
+
+
+def _own(name: str) -> str | None:
     if name in FEATURE_SETS:
         try:
             return f"openSMILE {version('opensmile')} {name}"

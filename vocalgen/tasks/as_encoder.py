@@ -28,8 +28,9 @@ LEAST = 1e-9
 class SystemEncoder:
     """A system that predicts emotions from the features of one encoder, or by a network of its own.
 
-    The embedding is what the head of the emotions sees: 64 values of a perceptron, the hidden layer of a network; of
-    linear systems the features. Logits are logarithms of probabilities, or log-odds of intensities.
+    The embedding is what the head of the emotions makes of the clip itself: 64 values of a perceptron, the hidden layer
+    of a network, without other targets that it may see; of linear systems the features.
+    Logits are logarithms of probabilities, or log-odds of intensities.
 
     Args:
         recogniser: the system.

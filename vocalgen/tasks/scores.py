@@ -22,7 +22,8 @@ def scores(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Arra
     Raises:
         ValueError: as `Task.score`.
     """
-    return {**task.score(truth, prediction), **further(task, truth, prediction)}
+    decisive = task.score(truth, prediction)
+    return {**decisive, **further(task, truth, prediction, decisive)}
 
 
 def intervals(
@@ -69,19 +70,27 @@ def _rows(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
     return {name: value[rows] for name, value in values.items()}
 
 
-def further(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, float]:
+def further(
+    task: Task,
+    truth: Mapping[str, Array],
+    prediction: Mapping[str, Array],
+    decisive: Mapping[str, float] | None = None,
+) -> dict[str, float]:
     """What does not decide: CCC as the official code of 2022 computes it, Pearson, accuracy and top-3 accuracy.
 
     S_MTL of the official code is that of its CCC. Missing labels are left out. NaN where there is no number.
+
+    Args:
+        decisive: `Task.score` of the same, where it is known.
     """
     found: dict[str, float] = {}
     for target in task.targets:
         found |= _further(target, truth[target.name], prediction[target.name])
     official = found.get(f"CCC{OFFICIAL}")
     if task.metric == "S_MTL" and official is not None and np.isfinite(official):
-        scores = task.score(truth, prediction)
+        others = decisive or task.score(truth, prediction)
         # Its CCC can leave [-1, 1] by its bias.
-        found[f"S_MTL{OFFICIAL}"] = s_mtl(float(np.clip(official, -1, 1)), scores["UAR"], scores["MAE"])
+        found[f"S_MTL{OFFICIAL}"] = s_mtl(float(np.clip(official, -1, 1)), others["UAR"], others["MAE"])
     return found
 
 
