@@ -19,6 +19,7 @@ import torch
 from bursts import burst
 from small_corpus import EMOTIONS, MEL, RATE, write_corpus
 
+import vocalgen
 from vocalgen import audio
 from vocalgen.cli.main import run
 from vocalgen.corpora.manifest import Manifest
@@ -147,7 +148,7 @@ def test_features_of_an_earlier_version_are_kept(
     assert features_of(manifest, encoder).new == 0
 
 
-@pytest.mark.parametrize("change", ["encoder", "features", "recording", "manifest", "seal"])
+@pytest.mark.parametrize("change", ["features", "recording", "manifest", "seal"])
 def test_what_was_touched_is_examined(
     change: str, manifest: Path, encoder: str, heard: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,8 +159,7 @@ def test_what_was_touched_is_examined(
     elif change == "seal":
         before.file.with_suffix(".seal").write_text('{"origin": []')
     else:
-        files = {"encoder": Path(encoder) / "config.json", "features": before.file}
-        touched(files[change] if change in files else Manifest.load(manifest).rows[3].file)
+        touched(before.file if change == "features" else Manifest.load(manifest).rows[3].file)
     loaded: list[str] = []
 
     def load(name: str, device: str) -> Encoder:
@@ -285,8 +285,8 @@ def test_two_processes_that_ask_for_the_same_compute_it_once(
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
     """A folder in which nothing can be written; as root, who may write everywhere, by somebody else."""
-    if not all(parent.stat().st_mode & 0o001 for parent in folder.parents):
-        pytest.skip("others cannot reach the folder for temporary files")
+    if not all(parent.stat().st_mode & 0o001 for parent in (*folder.parents, *Path(vocalgen.__file__).parents)):
+        pytest.skip("others cannot reach the folder for temporary files, or the package")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     root = os.geteuid() == 0

@@ -13,12 +13,12 @@ from vocalgen.mel import MEL_24K
 from vocalgen.recognition.encoders import layer_of
 from vocalgen.recognition.log_mel import LOG_MEL
 from vocalgen.recognition.opensmile import FEATURE_SETS
-from vocalgen.shipped import shipped_models
+from vocalgen.shipped import file_sha256, shipped_models
 
 
 def stamp_of(name: str) -> str | None:
-    """Changes with an encoder: of openSMILE its version, of others the names, sizes and times of their files; and with
-    how clips are prepared, and the version of this package.
+    """Changes with an encoder: of openSMILE its version, of others the names and bytes of their files; and with how
+    clips are prepared, and the version of this package.
 
     Of a hub id the files that were fetched count, whatever the hub has by now. A folder may be moved.
 
@@ -46,7 +46,7 @@ def _own(name: str) -> str | None:
         if not source.exists():
             source = _fetched(base)
         files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
-        found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+        found = [(file.name, file_sha256(file)) for file in files]
     except OSError:
         return None
     return hashlib.sha256(json.dumps([Path(base).name, layer, found]).encode()).hexdigest()
