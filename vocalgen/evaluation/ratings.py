@@ -14,6 +14,7 @@ from zlib import error as ZlibError
 import numpy as np
 from numpy.typing import NDArray
 
+from vocalgen.emotions import VOCABULARIES
 from vocalgen.errors import VocalgenError
 
 LONG = ("rater", "clip", "emotion", "rating")
@@ -66,7 +67,7 @@ def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str]
     rated = tuple(sorted({clip for _, clip, _ in cells}))
     found = {emotion for _, _, emotion in cells}
     for name in sorted(found - set(emotions)):
-        raise VocalgenError(f"{path}: unknown emotion {name!r}{_nearest(name, emotions)}")
+        raise VocalgenError(f"{path}: unknown emotion {name!r}{_known_elsewhere(found) or _nearest(name, emotions)}")
     if clips is not None:
         known = set(clips)
         unknown = [clip for clip in rated if clip not in known]
@@ -134,7 +135,7 @@ def _csv(path: Path, emotions: Sequence[str]) -> Cells:
     if not {"rater", "clip"} <= set(columns) or not rated or unknown:
         raise VocalgenError(
             f"{path}: columns {', '.join(columns) or '(none)'}; needed are {', '.join(LONG)}, or rater, clip and one "
-            f"for each emotion{_nearest(unknown[0], emotions) if unknown else ''}"
+            f"for each emotion{_known_elsewhere({*rated, *unknown}) or _nearest(unknown[0], emotions) if unknown else ''}"
         )
     for line, row in enumerate(rows, 2):
         for name in rated:
@@ -186,6 +187,12 @@ def _scale(cells: Cells, path: Path) -> tuple[bool, list[str]]:
         f"{path}: ratings from {low:g} ({', '.join(least)}) to {high:g} ({', '.join(most)}); they must be within 0-1, "
         f"or within 1-100"
     )
+
+
+def _known_elsewhere(names: Iterable[str]) -> str:
+    """Which vocabularies have all these names."""
+    able = [name for name, words in VOCABULARIES.items() if all(word in words for word in names)]
+    return f"; all that are rated are of the vocabulary {' and of '.join(able)}: is that meant?" if able else ""
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
