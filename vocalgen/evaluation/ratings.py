@@ -133,9 +133,10 @@ def _csv(path: Path, emotions: Sequence[str]) -> Cells:
     rated = [name for name in columns if name in emotions]
     unknown = [name for name in columns if name not in (*emotions, "rater", "clip")]
     if not {"rater", "clip"} <= set(columns) or not rated or unknown:
+        hint = _known_elsewhere({*rated, *unknown}) or _nearest(unknown[0], emotions) if unknown else ""
         raise VocalgenError(
             f"{path}: columns {', '.join(columns) or '(none)'}; needed are {', '.join(LONG)}, or rater, clip and one "
-            f"for each emotion{_known_elsewhere({*rated, *unknown}) or _nearest(unknown[0], emotions) if unknown else ''}"
+            f"for each emotion{hint}"
         )
     for line, row in enumerate(rows, 2):
         for name in rated:
