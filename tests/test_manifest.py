@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vocalgen import VocalgenError
-from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.corpora.manifest import SPLITS, Clip, Manifest
 from vocalgen.emotions import HUME10, Vocabulary, one_hot
 
 HEADER = "id,file,split,speaker,seconds,flags,emotion:Awe,emotion:Fear"
@@ -105,6 +105,16 @@ def test_split_usable_and_speakers(tmp_path: Path) -> None:
     with pytest.raises(VocalgenError, match="choose one of train, validation, test"):
         manifest.split("dev")
     assert manifest.usable().split("validation").intensities.shape == (0, 10)
+
+
+def test_predicted_are_the_usable_clips_and_repeated_test_clips(tmp_path: Path) -> None:
+    lone = replace(small(tmp_path).rows[2], labels=("x",))
+    flags = {"a": ("duplicate", "short"), "b": ("silent", "duplicate"), "c": ("unreadable",), "d": ()}
+    rows = [replace(lone, id=f"{split}-{name}", split=split, flags=flags[name]) for split in SPLITS for name in flags]
+    manifest = Manifest(HUME10, tuple(rows), labels=("Type",))
+    assert [clip.id for clip in manifest.predicted()] == ["train-d", "validation-d", "test-a", "test-d"]
+    assert [clip.id for clip in manifest.usable()] == ["train-d", "validation-d", "test-d"]
+    assert manifest.predicted().texts("Type") == ("x",) * 4
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,16 @@ class Manifest:
         """The clips without an excluding flag."""
         return self.where(clip.usable for clip in self.rows)
 
+    def predicted(self) -> Manifest:
+        """The usable clips, and test clips that only repeat the audio of another: a submission has a value for each.
+
+        Labels are kept. Such a clip is not `usable`: whatever compares clips by their sound would find its original.
+        """
+        return self.where(
+            clip.usable or (clip.split == "test" and EXCLUDING_FLAGS.intersection(clip.flags) == {"duplicate"})
+            for clip in self.rows
+        )
+
     def where(self, keep: Iterable[bool]) -> Manifest:
         """The clips for which `keep`, one truth value a row, is true."""
         return replace(self, rows=tuple(clip for clip, take in zip(self.rows, keep, strict=True) if take))
