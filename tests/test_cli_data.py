@@ -69,7 +69,8 @@ def test_prepare_emogator(corpus: Path, tmp_path: Path) -> None:
 
 def test_prepare_without_verification(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "manifest.csv"
-    (tmp_path / "manifest.report.json").write_text("{}")
+    report = {"clips": 1, "counts": {}, "problems": []}
+    (tmp_path / "manifest.report.json").write_text(json.dumps(report))
     printed = run("prepare", "emogator", corpus, "--out", out, "--no-verify")
     assert "not verified" in printed
     manifest = Manifest.load(out)
@@ -90,6 +91,29 @@ def test_prepare_folder_twice_with_the_manifest_beside_the_table(tmp_path: Path)
         assert "Awkwardness is approximated by Embarrassment" in printed
         assert "splits drawn by speaker" in printed
     assert [len(Manifest.load(out).split(name)) for name in ("train", "validation", "test")] == [2, 1, 1]
+
+
+def test_prepare_overwrites_manifests_and_reports_only(tmp_path: Path) -> None:
+    text = "file,emotion,split\na.wav,awe,train\n"
+    table, report = tmp_path / "own.csv", tmp_path / "made.report.json"
+    table.write_text(text)
+    for source, words in (
+        (["folder", table], "is the table that"),
+        (["folder", tmp_path], "own.csv is there and is no"),
+    ):
+        assert words in refusal("prepare", *source, "--out", table, "--no-verify")
+    assert table.read_text() == text
+    report.write_text('{"weights": 3}')
+    arguments = ["prepare", "folder", table, "--out", tmp_path / "made.csv", "--no-verify"]
+    assert "made.report.json is there and is no earlier report" in refusal(*arguments)
+    assert json.loads(report.read_text()) == {"weights": 3} and not (tmp_path / "made.csv").exists()
+    report.unlink()
+    run(*arguments)
+    run(*arguments)
+    made = (tmp_path / "made.csv").read_text()
+    again = ["prepare", "folder", tmp_path / "made.csv", "--no-verify", "--out"]
+    assert "is the table that is read" in refusal(*again, tmp_path / "made.csv")
+    assert (tmp_path / "made.csv").read_text() == made
 
 
 def test_stats_table_and_figure(corpus: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def prepare_folder(
     from vocalgen.emotions import get_vocabulary
 
     known = get_vocabulary(vocabulary) if vocabulary else None
-    _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes)
+    _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes, source)
 
 
 @data_app.command("verify")
@@ -282,7 +282,7 @@ def features(
         print(f"{found.name}: {clips:,} clips x {dim:,} values, {found.new:,} of them new: {found.file}")
 
 
-def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: int) -> None:
+def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: int, source: Path | None = None) -> None:
     from rich.console import Console
 
     from vocalgen.atomic import atomic_write_text
@@ -290,9 +290,10 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
     console = Console()
     if out.suffix.lower() != ".csv":
         raise VocalgenError(f"{out}: a manifest is a CSV; give --out a name that ends in .csv")
+    report_path = out.with_suffix(".report.json")
+    _require_ours(out, report_path, source)
     _require_writable(out)
     manifest = scan()
-    report_path = out.with_suffix(".report.json")
     if verify:
         manifest, report = _verify(manifest, processes)
         manifest.save(out)
@@ -375,6 +376,19 @@ def _print_stats(stats: CorpusStats, console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _require_ours(out: Path, report: Path, source: Path | None) -> None:
+    """Refuse to overwrite what is neither a manifest nor its report, and the table that is read."""
+    from vocalgen.corpora.manifest import is_manifest
+    from vocalgen.corpora.verify import is_report
+
+    if source is not None and out.exists() and source.exists() and out.samefile(source):
+        raise VocalgenError(f"{out} is the table that is read; choose another --out")
+    if out.is_file() and not is_manifest(out):
+        raise VocalgenError(f"{out} is there and is no manifest, so it stays; choose another --out")
+    if report.is_file() and not is_report(report):
+        raise VocalgenError(f"{report} is there and is no earlier report, so it stays; choose another --out")
 
 
 def _require_writable(out: Path) -> None:

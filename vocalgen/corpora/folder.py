@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vocalgen.corpora.manifest import COLUMNS, EMOTION_PREFIX, SPLITS, Clip, Manifest
+from vocalgen.corpora.manifest import EMOTION_PREFIX, SPLITS, Clip, Manifest, is_manifest
 from vocalgen.corpora.table import scale_hint, separator_hint
 from vocalgen.emotions import (
     VOCABULARIES,
@@ -118,10 +118,7 @@ def _table_in(folder: Path) -> Path | None:
 def _is_table(file: Path) -> bool:
     """A CSV or JSONL file that is not a manifest somebody put beside the clips."""
     suffix = file.suffix.lower()
-    if suffix != ".csv":
-        return suffix == ".jsonl"
-    with file.open("rb") as lines:
-        return not lines.readline().startswith(",".join(COLUMNS).encode())
+    return suffix == ".jsonl" or (suffix == ".csv" and not is_manifest(file))
 
 
 def _walk(folder: Path) -> list[_Row]:

@@ -202,6 +202,20 @@ class Manifest:
         atomic_write_text(path, text.getvalue())
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a file begins as `Manifest.save` writes it.
+
+    Raises:
+        VocalgenError: it cannot be read.
+    """
+    beginning = ",".join(COLUMNS).encode()
+    try:
+        with path.open("rb") as file:
+            return file.read(len(beginning)) == beginning
+    except OSError as error:
+        raise VocalgenError(f"cannot read {path} ({error.strerror or error})") from error
+
+
 def _parse(table: list[list[str]], folder: Path) -> Manifest:
     header = [name.strip() for name in table[0]] if table else []
     missing = [column for column in COLUMNS if column not in header]
