@@ -66,14 +66,21 @@ def test_a_text_without_sentences_is_told(corpus: Path, layout_file: Path) -> No
     (corpus / "ben" / "king.txt").write_text("")
     found, remarks = segments(corpus, read_layout(layout_file))
     assert {segment.actor for segment in found} == {"anna"}
-    assert remarks[0].startswith("2 lines of text were not understood")
+    assert remarks[0].startswith("2 lines of text not understood: ")
+
+
+def test_segments_that_overlap_stay_and_are_listed(corpus: Path, layout_file: Path) -> None:
+    (corpus / "anna" / "king.txt").write_text("1-1.9 Awe: c\n0-0.6 Fear: a\n0.5-1.25 Awe: b\n")
+    found, remarks = segments(corpus, read_layout(layout_file))
+    assert [segment.end for segment in found[:3]] == [1.9, 0.6, 1.25]
+    assert remarks == ("2 segments overlapping the next: anna-king-0000000, anna-king-0000500",)
 
 
 def test_segments_are_what_the_texts_say(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
     layout = read_layout(layout_file)
     found, remarks = segments(corpus, layout)
     assert {segment.id: segment.emotion for segment in found} == EMOTIONS
-    assert remarks == ("1 lines of text were not understood, the first: king.txt:4",)
+    assert remarks == ("1 line of text not understood: king.txt:4",)
     manifest = cut(found, layout, tmp_path / "out")
     assert [clip.split for clip in manifest] == ["train"] * 3 + ["test"] * 2
     assert [clip.speaker for clip in manifest] == ["anna"] * 3 + ["ben"] * 2
@@ -83,7 +90,7 @@ def test_segments_are_what_the_texts_say(corpus: Path, layout_file: Path, tmp_pa
     part, own = audio.read(manifest.rows[0].file)
     assert rate == own and len(part) == round(0.75 * rate)
     np.testing.assert_allclose(part, whole[rate // 2 : rate // 2 + len(part)], atol=1e-4)
-    assert "train: 3 segments of 1 actors; published are 516 of 16" in manifest.notes
+    assert "train: 3 segments of 1 actor; published are 516 of 16" in manifest.notes
 
 
 def test_a_sentence_lasts_until_the_next(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
@@ -147,7 +154,7 @@ def test_the_command(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
     assert all(clip.seconds > 0.5 for clip in manifest)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "-3", "1:-2", "nan"])
+@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "-3", "1:-2", "nan", "1:61", "1:60", "1:60:02"])
 def test_times_that_are_none(text: str) -> None:
     with pytest.raises(VocalgenError, match="is no time"):
         seconds(text)
@@ -166,6 +173,8 @@ def test_times_that_are_none(text: str) -> None:
         ({"recording": "(?P<actor>[^/]+)[.]ogg", "text": "x"}, "no recording with a sentence matches"),
         ({"recording": "(?P<actor>anna)/[^/]+[.]mp3", "text": "ben/king.txt"}, "make a segment anna-0000200"),
         ({"lines": "x"}, "'lines' is unknown"),
+        ({"text": "../{actor}/{role}.txt"}, "leads to .*, which is not below"),
+        ({"text": "/{actor}/{role}.txt"}, "leads to /anna/king.txt, which is not below"),
         ({"splits": "train"}, "splits is no table of actors by split"),
     ],
 )
@@ -188,6 +197,7 @@ def test_layouts_that_do_not_fit(
         ("1.0-1.5 Joy: x", "king.txt, line 1: unknown emotion 'Joy'"),
         ("3.5-4.5 Awe: x", "king.mp3 ends before segment anna-king-0003500"),
         ("1..2-4 Awe: x", "line 1: '1..2' is no time"),
+        ("0.1-0.2 Awe: x\n0:61-1:62 Awe: y", "king.txt, line 2: '0:61' is no time"),
     ],
 )
 def test_texts_that_do_not_fit(corpus: Path, layout_file: Path, tmp_path: Path, line: str, words: str) -> None:

@@ -9,7 +9,7 @@ its files and writes its times is not public, so both are described by a mapping
     splits: {train: [anna, ben], validation: [cleo], test: [dan]}      # actors; left out: drawn by actor
 
 `end` may be missing from the line: a sentence then lasts until the next one begins. Lines that do not match are
-counted.
+left out and listed; sentences that overlap are listed and stay.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -27,6 +28,7 @@ import yaml
 from vocalgen import audio
 from vocalgen.corpora.folder import draw_splits
 from vocalgen.corpora.manifest import SPLITS, Clip, Manifest
+from vocalgen.corpora.words import count
 from vocalgen.emotions import SONATA25, one_hot
 from vocalgen.errors import VocalgenError
 
@@ -127,11 +129,12 @@ def _pattern(path: str | os.PathLike[str], key: str, text: object, groups: tuple
 
 
 def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segment], tuple[str, ...]]:
-    """All sentences of all recordings, and remarks about lines that were not understood.
+    """All sentences of all recordings, and remarks about lines that were not understood and sentences that overlap.
 
     Raises:
-        VocalgenError: no recording matches; a text is missing or cannot be read; a time that is none, or that ends
-            before it begins; an emotion that is none of the 25; two segments of one name.
+        VocalgenError: no recording matches; a text is missing, cannot be read or lies elsewhere than below the folder;
+            a time that is none, or that ends before it begins; an emotion that is none of the 25; two segments of one
+            name.
     """
     root = Path(os.path.abspath(folder))
     if not root.is_dir():
@@ -151,15 +154,27 @@ def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segm
             raise VocalgenError(f"two recordings make a segment {first.id}; let `recording` name actor and role apart")
         if first is not segment:
             raise VocalgenError(f"{first.recording}: two sentences begin at {first.start:g} s; mend the times")
-    remark = f"{len(skipped)} lines of text were not understood, the first: {skipped[0]}" if skipped else ""
-    return found, (remark,) if remark else ()
+    overlapping = list(_overlapping(found))
+    remarks = [f"{count(len(skipped), 'line')} of text not understood: {', '.join(skipped)}"] if skipped else []
+    if overlapping:
+        remarks.append(f"{count(len(overlapping), 'segment')} overlapping the next: {', '.join(overlapping)}")
+    return found, tuple(remarks)
+
+
+def _overlapping(found: Iterable[Segment]) -> Iterator[str]:
+    """Ids of the segments that end behind the beginning of the next one of their recording."""
+    for one, following in pairwise(sorted(found, key=lambda segment: (segment.recording, segment.start))):
+        if one.recording == following.recording and one.end > following.start:
+            yield one.id
 
 
 def _of_recording(
     path: Path, groups: Mapping[str, str | None], root: Path, mapping: Layout, skipped: list[str]
 ) -> list[Segment]:
     named = {key: value or "" for key, value in groups.items()}
-    text = root / re.sub(r"{(\w+)}", lambda field: named[field[1]], mapping.text)
+    text = Path(os.path.normpath(root / re.sub(r"{(\w+)}", lambda field: named[field[1]], mapping.text)))
+    if not text.is_relative_to(root):
+        raise VocalgenError(f"text {mapping.text!r} of the mapping leads to {text}, which is not below {root}; mend it")
     try:
         lines = text.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -197,7 +212,7 @@ def seconds(text: str, where: str = "time") -> float:
     """12.5, 1:02.5 or 1:00:02.5 as seconds.
 
     Raises:
-        VocalgenError: it is none of these.
+        VocalgenError: it is none of these, as 1:61 is not.
 
     >>> seconds("1:02.5"), seconds("1:00:02")
     (62.5, 3602.0)
@@ -206,7 +221,8 @@ def seconds(text: str, where: str = "time") -> float:
         parts = [float(part) for part in text.strip().split(":")]
     except ValueError:
         parts = []
-    if not 1 <= len(parts) <= 3 or any(part < 0 or math.isnan(part) for part in parts):
+    impossible = any(part < 0 or math.isnan(part) for part in parts) or any(part >= 60 for part in parts[1:])
+    if not 1 <= len(parts) <= 3 or impossible:
         raise VocalgenError(f"{where}: {text!r} is no time; write 12.5, 1:02.5 or 1:00:02.5")
     return sum(part * 60**place for place, part in enumerate(reversed(parts)))
 
@@ -287,9 +303,10 @@ def _digest(recording: Path) -> str:
 
 def _notes(clips: list[Clip]) -> tuple[str, ...]:
     notes = []
-    for split, (count, actors) in EXPECTED.items():
+    for split, published in EXPECTED.items():
         chosen = [clip for clip in clips if clip.split == split]
         found = (len(chosen), len({clip.speaker for clip in chosen}))
-        if found != (count, actors):
-            notes.append(f"{split}: {found[0]} segments of {found[1]} actors; published are {count} of {actors}")
+        if found != published:
+            here = f"{count(found[0], 'segment')} of {count(found[1], 'actor')}"
+            notes.append(f"{split}: {here}; published are {published[0]} of {published[1]}")
     return tuple(notes)
