@@ -63,6 +63,17 @@ def test_clips_recorded_again_are_prepared_again(manifest: Path, tmp_path: Path)
     assert np.array_equal(alone.wave(index), again.wave(index))
 
 
+def test_a_missing_recording_hides_no_other_that_has_changed(manifest: Path, tmp_path: Path) -> None:
+    corpus = Path(shutil.copytree(manifest.parent, tmp_path / "corpus"))
+    before = WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig(), processes=1)
+    missing, changed = (corpus / "mp3" / f"{name}.mp3" for name in before.ids[:2])
+    missing.unlink()
+    assert WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig()).ids == before.ids
+    shutil.copy(corpus / "mp3" / f"{before.ids[-1]}.mp3", changed)
+    with pytest.raises(VocalgenError, match=r"1 of 13 files of the manifest are missing"):
+        WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig())
+
+
 def test_processes_that_need_the_same_cache_build_it_once(manifest: Path, tmp_path: Path) -> None:
     """As several training processes do on their first start."""
     script = (

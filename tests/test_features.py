@@ -115,17 +115,16 @@ def untouchable(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         monkeypatch.setattr(features, name, lambda *_: pytest.fail("what is complete needs no such thing"))
 
 
-@pytest.mark.parametrize("recordings", [True, False])
+@pytest.mark.parametrize("left_behind", [0, 3, CLIPS])
 def test_what_is_complete_needs_no_encoder_and_no_audio(
-    manifest: Path, encoder: str, recordings: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    manifest: Path, encoder: str, left_behind: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not even packed audio, nor recordings; what is said of clips that cannot be read is said again."""
     Manifest.load(manifest).rows[1].file.write_bytes(b"no audio")
     before = features_of(manifest, encoder)
     shutil.rmtree(manifest.parent / "manifest-8k")
-    if not recordings:
-        for clip in Manifest.load(manifest).rows:
-            clip.file.unlink()
+    for clip in Manifest.load(manifest).rows[:left_behind]:
+        clip.file.unlink()
     untouchable(monkeypatch, "load_encoder", "WaveCache", "_mark", "_digest")
     caplog.clear()
     caplog.set_level(logging.WARNING)
@@ -172,6 +171,15 @@ def test_what_was_touched_is_examined(
     assert (after.new, heard, loaded) == (0, [], [encoder])
     assert np.allclose(after.values, before.values, atol=1e-5)
     assert features_of(manifest, encoder).new == 0 and loaded == [encoder]
+
+
+def test_a_missing_recording_hides_no_other_that_has_changed(manifest: Path, encoder: str) -> None:
+    features_of(manifest, encoder)
+    missing, changed, *_ = Manifest.load(manifest).rows
+    missing.file.unlink()
+    touched(changed.file)
+    with pytest.raises(VocalgenError, match=rf"1 of {CLIPS} files of the manifest are missing"):
+        features_of(manifest, encoder)
 
 
 def test_another_encoder_of_the_same_name(manifest: Path, encoder: str) -> None:

@@ -69,9 +69,9 @@ class WaveCache:
     def of(cls, manifest_path: str | Path, folder: str | Path, config: CacheConfig, processes: int = 2) -> WaveCache:
         """Open the cache of a manifest, building it first if needed (progress is shown, unreadable clips are named).
 
-        It is built again when the manifest, the configuration, or size or time of an audio file has changed. A cache
-        that has travelled without its audio files is used as it is. Of several processes that need the same cache,
-        one builds it and the others wait.
+        It is built again when the manifest, the configuration, or size or time of an audio file has changed; of files
+        that are not there, for instance where a cache has travelled without them, the cache holds what they were. Of
+        several processes that need the same cache, one builds it and the others wait.
 
         Raises:
             VocalgenError: the manifest cannot be read, lists files that are not there, or holds no readable clip; the
@@ -117,19 +117,25 @@ def _is_of(folder: Path, key: str, manifest_path: str | Path) -> bool:
         built_from = index.get("files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return built_from is None or recordings_mark(Manifest.load(manifest_path).usable().rows) in (built_from, None)
+    return built_from is None or unchanged(built_from, recording_marks(Manifest.load(manifest_path).usable().rows))
 
 
-def recordings_mark(clips: Sequence[Clip]) -> str | None:
-    """What stands for the audio files of clips: their sizes and times; None where a file is not there."""
-    mark = hashlib.sha256()
-    for clip in clips:
-        try:
-            found = os.stat(clip.file)
-        except OSError:
-            return None
-        mark.update(f"{found.st_size} {found.st_mtime_ns}\n".encode())
-    return mark.hexdigest()[:16]
+def recording_marks(clips: Sequence[Clip]) -> list[str]:
+    """What stands for the audio file of each clip: its size and time; "" where it is not there."""
+    return [_recording_mark(clip) for clip in clips]
+
+
+def _recording_mark(clip: Clip) -> str:
+    try:
+        found = os.stat(clip.file)
+    except OSError:
+        return ""
+    return hashlib.blake2b(f"{found.st_size} {found.st_mtime_ns}".encode(), digest_size=6).hexdigest()
+
+
+def unchanged(before: Sequence[str], now: Sequence[str]) -> bool:
+    """Whether all recordings that are there now are as they were, by their `recording_marks`."""
+    return len(before) == len(now) and all(mark in ("", old) for old, mark in zip(before, now))
 
 
 def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, processes: int) -> None:
@@ -139,7 +145,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
     console = Console(stderr=True)
     manifest.check_files()
     clips = manifest.usable().rows
-    files = recordings_mark(clips)
+    files = recording_marks(clips)
     kept: list[Clip] = []
     offsets = [0]
     waves = parallel_map(partial(_prepare, config=config), clips, processes, chunk=64)

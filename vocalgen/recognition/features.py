@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import WaveCache, recordings_mark
+from vocalgen.data import WaveCache, recording_marks, unchanged
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.clips import cache_folder
@@ -69,12 +69,12 @@ class Origin(NamedTuple):
     Args:
         encoder: its `stamp_of`.
         manifest: SHA-256 of the file.
-        recordings: `recordings_mark` of the usable clips.
+        recordings: `recording_marks` of the usable clips.
     """
 
     encoder: str | None
     manifest: str
-    recordings: str | None
+    recordings: list[str]
 
 
 class Stored(NamedTuple):
@@ -109,7 +109,7 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
     path = Path(manifest)
     clips = Manifest.load(path).usable().rows
     ids = tuple(clip.id for clip in clips)
-    origin = Origin(stamp_of(encoder), file_sha256(path), recordings_mark(clips))
+    origin = Origin(stamp_of(encoder), file_sha256(path), recording_marks(clips))
     found = _sealed(path, ids, origin)
     if found is None:
         found = _examined(path, ids, origin, load_encoder(encoder, device), progress)
@@ -132,7 +132,7 @@ def _sealed(manifest: Path, ids: tuple[str, ...], origin: Origin) -> Features | 
         try:
             stored = json.loads(seal.read_text(encoding="utf-8"))
             before = Origin(*stored["origin"])
-            if origin not in (before, before._replace(recordings=None)):  # recordings may have been left behind
+            if origin[:2] != before[:2] or not unchanged(before.recordings, origin.recordings):
                 continue
             values = np.load(file, mmap_mode="r", allow_pickle=False)
             if file_state(file) == stored["state"]:
