@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from vocalgen import VocalgenError
 from vocalgen.cli.data import data_app
-from vocalgen.corpora.check import CORPORA, Corpus, Counts, corpus_of, leaks, problems, unknown
+from vocalgen.corpora.check import CORPORA, Corpus, Counts, corpus_of, flagged, incomplete, problems
 from vocalgen.corpora.hume_vocalburst import CULTURE, LABELS
+from vocalgen.corpora.leaks import leaks
 from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.emotions import EMOGATOR30, HUME10, Vocabulary, one_hot
 
@@ -89,11 +90,47 @@ def test_what_differs_from_the_tables(tmp_path: Path) -> None:
     (tmp_path / "b.wav").unlink()
     rows = (replace(made.rows[0], intensities=(0.9, 0.2)), replace(made.rows[1], speaker="s1"))
     assert problems(replace(made, rows=rows), SMALL) == [
-        "train: 1 speakers, published are 2",
+        "train: 1 speaker, published are 2",
         "test: 0 clips, published are 1",
-        f"1 audio files are missing, the first: {tmp_path / 'b.wav'}",
-        "1 labelled clips have no emotion of intensity 1, the first: a",
+        f"1 audio file missing, the first: {tmp_path / 'b.wav'}",
+        "1 labelled clip without an emotion of intensity 1, the first: a",
     ]
+    twice = (*made.rows[:2], replace(made.rows[2], file=made.rows[0].file))
+    assert "2 clips with the file of another: a, c" in problems(replace(made, rows=twice), SMALL)
+
+
+def test_clips_that_are_left_out_are_told(tmp_path: Path) -> None:
+    made = two(tmp_path)
+    assert flagged(made) == ["no clip was listened to; prepare the corpus without --no-verify"]
+    rows = [replace(clip, seconds=1.0, flags=("duplicate", "clipped")) for clip in made.rows[1:]]
+    assert flagged(replace(made, rows=(made.rows[0], *rows))) == ["2 clips left out, duplicate: b, c"]
+
+
+def test_clips_that_lack_what_others_have(tmp_path: Path) -> None:
+    whole = vocalburst(tmp_path)
+    train = [replace(whole.rows[0], id=f"t{k}", speaker=f"s{k}") for k in range(8)]
+
+    def found(*rows: Clip) -> list[str]:
+        made = replace(whole, rows=(*rows, *train[len(rows) :], whole.rows[1]))
+        lines = [f"{what}: {', '.join(clips)}" for what, clips in incomplete(made, HUME).items()]
+        assert [line for line in problems(made, HUME) if " with unknown " in line] == lines
+        return lines
+
+    def labelled(clip: Clip, **labels: str) -> Clip:
+        given = dict(zip(LABELS, clip.labels, strict=True)) | labels
+        return replace(clip, labels=tuple(given.values()))
+
+    assert found() == []
+    assert found(replace(train[0], speaker="")) == ["1 train clip with unknown speaker: t0"]
+    holes = (math.nan, *(1.0,) * 9), (math.nan,) * 10
+    few = (replace(clip, intensities=values) for clip, values in zip(train, holes, strict=False))
+    assert found(*few) == ["2 train clips with unknown emotions: t0, t1"]
+    blank = [labelled(train[0], Country="", Arousal=""), labelled(train[1], Voc_Type="", China_Awe="")]
+    assert found(*blank) == [f"1 train clip with unknown {k}" for k in ("Country: t0", "Arousal: t0", "Voc_Type: t1")]
+    (none,) = found(labelled(train[0], **dict.fromkeys(CULTURE, "")))
+    assert none.startswith("1 train clip with unknown China_Awe, ") and none.endswith(" and 35 more: t0")
+    unnamed = replace(whole, rows=tuple(replace(clip, speaker="") for clip in (*train, whole.rows[1])))
+    assert incomplete(unnamed, HUME) == {}  # no release has speakers in one split only
 
 
 def vocalburst(folder: Path, **labels: str) -> Manifest:
@@ -130,27 +167,39 @@ HUME = replace(CORPORA["hume-vocalburst"], counts={})
 def test_labels_that_cannot_be(tmp_path: Path, labels: dict[str, str], words: str) -> None:
     (label,) = labels
     assert problems(vocalburst(tmp_path, **labels), HUME) == [
-        f"1 clips have a {label} that cannot be, the first: train, {words}"
+        f"1 clip with impossible {label}, the first: train, {words}"
     ]
 
 
-def test_labels_that_training_clips_lack(tmp_path: Path) -> None:
+def test_labels_that_no_training_clip_has(tmp_path: Path) -> None:
     made = vocalburst(tmp_path)
-    assert problems(made, HUME) == [] and unknown(made) == []
+    assert problems(made, HUME) == []
     tail = ": is a column of the table renamed or empty?"
-    for lost in ({"Valence": ""}, dict.fromkeys(CULTURE[:2], "")):
+    for lost in ({"Valence": ""}, {"Age": ""}, dict.fromkeys(CULTURE[:2], "")):
         made = vocalburst(tmp_path, **lost)
         assert problems(made, HUME) == [f"no training clip has {', '.join(lost)}{tail}"]
-        assert unknown(made) == [f"no training clip has these labels: {', '.join(lost)}"]
-    whole = vocalburst(tmp_path, Age="", Voc_Type="", **dict.fromkeys(CULTURE, ""))
-    assert problems(whole, HUME) == []
-    shown = "Age, Voc_Type, China_Awe, China_Excitement, China_Amusement and 37 more"
-    assert unknown(whole) == [f"no training clip has these labels: {shown}"]
     train = replace(made.rows[0], intensities=(math.nan, *(1.0,) * 9))
     assert f"no training clip has Awe{tail}" in problems(replace(made, rows=(train, made.rows[1])), HUME)
-    nothing = replace(train, intensities=(math.nan,) * 10)
+
+
+def test_labels_that_the_release_does_not_carry_are_not_missed(tmp_path: Path) -> None:
+    made = vocalburst(tmp_path)
+    unknown = (math.nan,) * 10
+
+    def only(*carried: str, intensities: tuple[float, ...] = unknown) -> list[str]:
+        rows = []
+        for clip in made:
+            cells = tuple(t if name in carried else "" for name, t in zip(LABELS, clip.labels, strict=True))
+            rows.append(replace(clip, intensities=intensities, labels=cells))
+        return problems(replace(made, rows=tuple(rows)), HUME)
+
+    assert only("Valence", "Arousal") == []  # A-VB's two_info.csv
+    assert only("Country", "Age", intensities=(1.0,) * 10) == []  # ExVo
     named = "Awe, Excitement, Amusement, Awkwardness, Fear and 5 more"
-    assert f"no training clip has {named}{tail}" in problems(replace(made, rows=(nothing, made.rows[1])), HUME)
+    nothing = f"no training clip has {named}: is a column of the table renamed or empty?"
+    assert only() == [nothing]
+    silent = replace(made, rows=tuple(replace(clip, intensities=unknown) for clip in made))
+    assert nothing in problems(silent, SMALL)  # a corpus of emotions alone
 
 
 def test_corpora_by_emotions_or_by_name(tmp_path: Path) -> None:
@@ -158,8 +207,8 @@ def test_corpora_by_emotions_or_by_name(tmp_path: Path) -> None:
     for name, words in (("hume", "unknown corpus 'hume'"), ("emogator", "emotions of hume-10, not those of emogator")):
         with pytest.raises(VocalgenError, match=words):
             corpus_of(manifest(tmp_path, True), name)
-    with pytest.raises(VocalgenError, match="no published corpus has these emotions"):
-        corpus_of(two(tmp_path))
+    for own in (corpus_of(two(tmp_path)), corpus_of(manifest(tmp_path, True), "folder")):
+        assert own.counts == own.values == {}
     assert sum(counts.clips for counts in CORPORA["hume-vocalburst"].counts.values()) == 59_201
     assert sum(counts.clips for counts in CORPORA["emogator"].counts.values()) == 32_130
     assert sum(counts.clips for counts in CORPORA["modulate-sonata"].counts.values()) == 756
@@ -170,6 +219,18 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(data_app, ["verify", str(tmp_path / "m.csv")])
     assert done.exit_code == 1
     assert "published are 19,990" in done.output and "warning: file numbers give Country away" in done.output
-    assert "warning: no training clip has these labels: Valence" in done.output
+    assert "Valence" not in done.output  # no clip has it: the release does not carry it
     done = CliRunner().invoke(data_app, ["verify", str(tmp_path / "absent.csv")])
     assert isinstance(done.exception, VocalgenError)
+
+
+def test_the_command_with_your_own_clips(tmp_path: Path) -> None:
+    command = ["verify", str(tmp_path / "own.csv")]
+    made = two(tmp_path)
+    made.save(tmp_path / "own.csv")
+    done = CliRunner().invoke(data_app, command)
+    assert done.exit_code == 0 and done.stdout == f"{tmp_path / 'own.csv'}: in order; there are no published counts\n"
+    assert "warning: no clip was listened to" in done.output
+    (tmp_path / "a.wav").unlink()
+    done = CliRunner().invoke(data_app, command)
+    assert done.exit_code == 1 and done.stdout == f"1 audio file missing, the first: {tmp_path / 'a.wav'}\n"

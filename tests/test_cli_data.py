@@ -63,7 +63,8 @@ def test_prepare_emogator(corpus: Path, tmp_path: Path) -> None:
     assert report["counts"]["duplicate"] == report["counts"]["silent"] == report["counts"]["unreadable"] == 1
     assert {problem["id"] for problem in report["problems"]} >= {"000002-01-1", "000003-01-1", "000004-01-1"}
     assert "duplicate: 000003-01-1 (same audio as 000001-01-1)" in printed
-    assert "9 clips (5 train, 2 validation, 2 test)" in printed
+    listed = out.with_name("manifest.report.json")
+    assert f"9 clips (5 train, 2 validation, 2 test); 3 clips left out, listed in {listed}\n" in printed
     assert sorted(entry.name for entry in out.parent.iterdir()) == ["manifest.csv", "manifest.report.json"]
 
 
@@ -91,6 +92,18 @@ def test_prepare_folder_twice_with_the_manifest_beside_the_table(tmp_path: Path)
         assert "Awkwardness is approximated by Embarrassment" in printed
         assert "splits drawn by speaker" in printed
     assert [len(Manifest.load(out).split(name)) for name in ("train", "validation", "test")] == [2, 1, 1]
+
+
+def test_prepare_lists_clips_without_labels(tmp_path: Path) -> None:
+    lines = [f"{k:040d}.wav,{'' if k < 9 else 1},train,{'s' if k else ''}" for k in range(12)]
+    (tmp_path / "own.csv").write_text("\n".join(["file,emotion:Awe,split,speaker", *lines]))
+    out = tmp_path / "made.csv"
+    printed = run("prepare", "folder", tmp_path / "own.csv", "-o", out, *ONE_PROCESS)
+    assert f"note: 1 train clip with unknown speaker: {0:040d}\n" in printed
+    assert f" ... all of it in {out.with_suffix('.report.json')}\n" in printed
+    notes = json.loads(out.with_suffix(".report.json").read_text())["notes"]
+    assert notes[1] == f"9 train clips with unknown emotions: {', '.join(f'{k:040d}' for k in range(9))}"
+    assert f"note: {notes[1]}\n" in run("prepare", "folder", tmp_path / "own.csv", "-o", out, "--no-verify")
 
 
 def test_prepare_overwrites_manifests_and_reports_only(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ VerifyOption = Annotated[
 ProcessesOption = Annotated[int, typer.Option(min=1, metavar="N", help="How many clips to decode at once.")]
 
 _SHOWN = 20
+_WIDE = 300
 _PROCESSES = min(8, os.cpu_count() or 1)
 
 
@@ -196,36 +197,41 @@ def verify(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="emogator, hume-vocalburst, hume-prosody or modulate-sonata; default: the one of these emotions.",
+            help="emogator, hume-vocalburst, hume-prosody, modulate-sonata, or folder for your own clips; default: by "
+            "the emotions.",
         ),
     ] = None,
     processes: Annotated[int, typer.Option(min=1, metavar="N", help="How many shards to read at once.")] = _PROCESSES,
 ) -> None:
     """Hold a corpus against what is published of it: clips, speakers, audio, labels; shards also against their index.
 
-    Ends with status 1 if they differ. Also warns of labels that no training clip has, and of those that the numbers in
-    the files' names give away.
+    Ends with status 1 if they differ, audio is missing, or training and validation clips lack labels. Also warns of
+    clips that are left out, and of labels that the numbers in the files' names give away.
     """
+    right = "as published"
     if manifest.is_dir():
         found = _shard_problems(manifest, processes)
     else:
-        found = _manifest_problems(manifest, corpus)
+        found, published = _manifest_problems(manifest, corpus)
+        right = right if published else "in order; there are no published counts"
     for problem in found:
         print(problem)
     if found:
         raise typer.Exit(1)
-    print(f"{manifest}: as published")
+    print(f"{manifest}: {right}")
 
 
-def _manifest_problems(path: Path, corpus: str | None) -> list[str]:
-    from vocalgen.corpora.check import corpus_of, leaks, problems, unknown
+def _manifest_problems(path: Path, corpus: str | None) -> tuple[list[str], bool]:
+    """What is wrong, and whether anything is published about the corpus."""
+    from vocalgen.corpora.check import corpus_of, flagged, problems
+    from vocalgen.corpora.leaks import leaks
     from vocalgen.corpora.manifest import Manifest
 
     manifest = Manifest.load(path)
-    found = problems(manifest, corpus_of(manifest, corpus))
-    for warning in (*unknown(manifest), *leaks(manifest)):
+    chosen = corpus_of(manifest, corpus)
+    for warning in (*flagged(manifest), *leaks(manifest)):
         print(f"warning: {warning}", file=sys.stderr)
-    return found
+    return problems(manifest, chosen), bool(chosen.counts)
 
 
 def _shard_problems(folder: Path, processes: int) -> list[str]:
@@ -286,6 +292,8 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
     from rich.console import Console
 
     from vocalgen.atomic import atomic_write_text
+    from vocalgen.corpora.check import corpus_of, incomplete
+    from vocalgen.corpora.words import count
 
     console = Console()
     if out.suffix.lower() != ".csv":
@@ -294,6 +302,8 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
     _require_ours(out, report_path, source)
     _require_writable(out)
     manifest = scan()
+    lacking = incomplete(manifest, corpus_of(manifest))
+    manifest = replace(manifest, notes=(*manifest.notes, *(f"{k}: {', '.join(ids)}" for k, ids in lacking.items())))
     if verify:
         manifest, report = _verify(manifest, processes)
         manifest.save(out)
@@ -305,7 +315,10 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
         for note in (*manifest.notes, "not verified: durations and flags are unknown"):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     splits = ", ".join(f"{len(manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
-    console.print(f"wrote {out}: {len(manifest):,} clips ({splits})", highlight=False, markup=False, soft_wrap=True)
+    unusable = len(manifest) - len(manifest.usable())
+    left_out = f"; {count(unusable, 'clip')} left out, listed in {report_path}" if unusable else ""
+    wrote = f"wrote {out}: {count(len(manifest), 'clip')} ({splits}){left_out}"
+    console.print(wrote, highlight=False, markup=False, soft_wrap=True)
 
 
 def _verify(manifest: Manifest, processes: int) -> tuple[Manifest, VerificationReport]:
@@ -343,7 +356,8 @@ def _print_report(report: VerificationReport, path: Path, console: Console) -> N
     lines = [f"{problem.flag}: {problem.id} ({problem.detail})" for problem in problems[:_SHOWN]]
     if len(problems) > _SHOWN:
         lines.append(f"... and {len(problems) - _SHOWN:,} more, all listed in {path}")
-    lines += [f"note: {note}" for note in report.notes]
+    whole = f" ... all of it in {path}"
+    lines += [f"note: {note if len(note) <= _WIDE else note[:_WIDE] + whole}" for note in report.notes]
     if not report.usable:
         lines.append("note: no usable clip is left")
     for line in lines:

@@ -1,18 +1,18 @@
-"""Does a manifest hold what its corpus is published to hold, and does the name of a file give its label away?"""
+"""Does a manifest hold what its corpus is published to hold, and has it all of its labels and clips?"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vocalgen.corpora import emogator, hume_prosody, hume_vocalburst, sonata
-from vocalgen.corpora.manifest import SPLITS, Manifest
+from vocalgen.corpora.manifest import EXCLUDING_FLAGS, FLAGS, SPLITS, Manifest
 from vocalgen.corpora.table import Column
+from vocalgen.corpora.words import count, some
 from vocalgen.emotions import EMOGATOR30, HUME10, PROSODY9, SONATA25, Vocabulary
 from vocalgen.errors import VocalgenError
 
@@ -33,7 +33,8 @@ class Corpus:
         counts: by split.
         peaked: whether every labelled clip has an emotion of intensity 1.
         values: what its further labels may be.
-        together: labels that are known together or not at all, being of one table.
+        together: labels of one table, which a release has or has not.
+        partial: labels of which a clip may have some only.
     """
 
     vocabulary: Vocabulary
@@ -41,6 +42,7 @@ class Corpus:
     peaked: bool = False
     values: Mapping[str, Column] = field(default_factory=dict)
     together: Sequence[Sequence[str]] = ()
+    partial: Sequence[str] = ()
 
 
 CORPORA = {
@@ -51,68 +53,36 @@ CORPORA = {
         True,
         hume_vocalburst.VALUES,
         (("Valence", "Arousal"), hume_vocalburst.CULTURE),
+        hume_vocalburst.CULTURE,
     ),
     "hume-prosody": Corpus(PROSODY9, {name: Counts(clips, None) for name, clips in hume_prosody.EXPECTED.items()}),
     "modulate-sonata": Corpus(SONATA25, {name: Counts(*found) for name, found in sonata.EXPECTED.items()}, True),
 }
 """By the name `vocalgen data prepare` calls them."""
 
-SHOWN = 5
-"""Labels that are listed by name."""
-
-FEWEST = 30
-"""Labelled clips of a split below which nothing is said about leaks."""
-
-NOTICEABLE = 0.05
-"""How much better than its rival a guess from the name must be."""
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A label that the nearest training clip by file number tells.
-
-    Args:
-        label: its name.
-        split: the clips guessed.
-        score: share of right guesses (words), or correlation (numbers).
-        chance: the same of guessing the commonest value; 0 for numbers.
-        n: clips.
-    """
-
-    label: str
-    split: str
-    score: float
-    chance: float
-    n: int
-
-    def __str__(self) -> str:
-        kind = "right" if self.chance else "correlation"
-        return (
-            f"file numbers give {self.label} away: the nearest training clip by number has it {kind} "
-            f"{self.score:.2f} in {self.split} (n = {self.n}, chance {self.chance:.2f}); never use or sort by them"
-        )
+OWN = "folder"
+"""Name of anybody's own clips, of which nothing is published."""
 
 
 def corpus_of(manifest: Manifest, name: str | None = None) -> Corpus:
-    """The corpus by name, or the one whose emotions the manifest has.
+    """The corpus by name; without one that whose emotions the manifest has, or else anybody's own.
 
     Raises:
-        VocalgenError: unknown name; no corpus of these emotions; a manifest of others.
+        VocalgenError: unknown name; a manifest of other emotions.
     """
-    if name is not None and name not in CORPORA:
-        raise VocalgenError(f"unknown corpus {name!r}; choose one of {', '.join(CORPORA)}")
+    own = Corpus(manifest.emotions, {})
+    if name is not None and name not in (*CORPORA, OWN):
+        raise VocalgenError(f"unknown corpus {name!r}; choose one of {', '.join((*CORPORA, OWN))}")
     fitting = [corpus for corpus in CORPORA.values() if corpus.vocabulary.emotions == manifest.emotions.emotions]
     if name is None:
-        if not fitting:
-            raise VocalgenError(f"no published corpus has these emotions; its name is one of {', '.join(CORPORA)}")
-        return fitting[0]
-    if CORPORA[name] not in fitting:
+        return fitting[0] if fitting else own
+    if name != OWN and CORPORA[name] not in fitting:
         raise VocalgenError(f"the manifest has the emotions of {manifest.emotions.name}, not those of {name}")
-    return CORPORA[name]
+    return CORPORA.get(name, own)
 
 
 def problems(manifest: Manifest, corpus: Corpus) -> list[str]:
-    """What differs from the published tables, missing audio, labels that cannot be or that training clips lack.
+    """What differs from the published tables; missing audio; labels that cannot be, or that are lost.
 
     That no speaker is in two splits and every intensity in [0, 1] is checked by `Manifest` itself.
     """
@@ -120,26 +90,61 @@ def problems(manifest: Manifest, corpus: Corpus) -> list[str]:
     for split, published in corpus.counts.items():
         part = manifest.split(split)
         if len(part) != published.clips:
-            found.append(f"{split}: {len(part):,} clips, published are {published.clips:,}")
+            found.append(f"{split}: {count(len(part), 'clip')}, published are {published.clips:,}")
         if published.speakers is not None and part.speakers and len(part.speakers) != published.speakers:
-            found.append(f"{split}: {len(part.speakers):,} speakers, published are {published.speakers:,}")
+            found.append(f"{split}: {count(len(part.speakers), 'speaker')}, published are {published.speakers:,}")
     missing = [clip for clip in manifest if not clip.file.is_file()]
     if missing:
-        found.append(f"{len(missing):,} audio files are missing, the first: {missing[0].file}")
+        found.append(f"{count(len(missing), 'audio file')} missing, the first: {missing[0].file}")
+    files = Counter(clip.file for clip in manifest)
+    shared = [clip.id for clip in manifest if files[clip.file] > 1]
+    if shared:
+        found.append(f"{count(len(shared), 'clip')} with the file of another: {some(shared)}")
     if corpus.peaked:
         labelled = ~np.isnan(manifest.intensities).any(axis=1)
-        low = np.flatnonzero(labelled & (np.nan_to_num(manifest.intensities).max(axis=1) < 0.999))
+        low = np.flatnonzero(labelled & (np.nan_to_num(manifest.intensities).max(axis=1, initial=0.0) < 0.999))
         if len(low):
             first = manifest.rows[low[0]].id
-            found.append(f"{len(low):,} labelled clips have no emotion of intensity 1, the first: {first}")
-    return found + _impossible(manifest, corpus) + _lost(manifest, corpus)
+            found.append(f"{count(len(low), 'labelled clip')} without an emotion of intensity 1, the first: {first}")
+    found += _impossible(manifest, corpus) + _lost(manifest, corpus)
+    return found + [f"{what}: {some(clips)}" for what, clips in incomplete(manifest, corpus).items()]
 
 
-def unknown(manifest: Manifest) -> list[str]:
-    """One line about the further labels that no training clip has, if there are some: no release has all of them."""
-    blank = _blank(manifest)
-    labels = [label for label in manifest.labels if label in blank]
-    return [f"no training clip has these labels: {_some(labels)}"] if labels else []
+def flagged(manifest: Manifest) -> list[str]:
+    """A line for every flag for which clips are left out, and one if none was measured."""
+    by_flag = {flag: [clip.id for clip in manifest if flag in clip.flags] for flag in FLAGS if flag in EXCLUDING_FLAGS}
+    found = [f"{count(len(clips), 'clip')} left out, {flag}: {some(clips)}" for flag, clips in by_flag.items() if clips]
+    if all(np.isnan(clip.seconds) and not clip.flags for clip in manifest):
+        found.append("no clip was listened to; prepare the corpus without --no-verify")
+    return found
+
+
+def incomplete(manifest: Manifest, corpus: Corpus) -> dict[str, list[str]]:
+    """Ids of training and validation clips that lack what others of their split have, by what they lack.
+
+    That is speakers, emotions, and the further labels whose values the corpus gives.
+    """
+    found = {}
+    for split in SPLITS[:2]:
+        part = manifest.split(split)
+        for what, known in _known(part, corpus):
+            clips = [clip.id for clip, knows in zip(part, known, strict=True) if not knows]
+            if 0 < len(clips) < len(part):
+                found[f"{count(len(clips), f'{split} clip')} with unknown {what}"] = clips
+    return found
+
+
+def _known(part: Manifest, corpus: Corpus) -> Iterator[tuple[str, Sequence[bool]]]:
+    """Whether each clip has what a release tells of it."""
+    yield "speaker", [bool(clip.speaker) for clip in part]
+    known = ~np.isnan(part.intensities)
+    carried = known[:, known.any(axis=0)]
+    yield "emotions", (carried.all(axis=1) & (carried.shape[1] > 0)).tolist()
+    for label in (label for label in part.labels if label in corpus.values and label not in corpus.partial):
+        yield label, [bool(text) for text in part.texts(label)]
+    partial = [part.texts(label) for label in part.labels if label in corpus.partial]
+    if partial:
+        yield some(corpus.partial), [any(texts) for texts in zip(*partial, strict=True)]
 
 
 def _impossible(manifest: Manifest, corpus: Corpus) -> list[str]:
@@ -150,98 +155,32 @@ def _impossible(manifest: Manifest, corpus: Corpus) -> list[str]:
         wrong = [(clip, problem) for clip, problem in told if problem]
         if wrong:
             clip, problem = wrong[0]
-            found.append(f"{len(wrong):,} clips have a {label} that cannot be, the first: {clip.id}, {problem}")
+            found.append(f"{count(len(wrong), 'clip')} with impossible {label}, the first: {clip.id}, {problem}")
     return found
 
 
 def _lost(manifest: Manifest, corpus: Corpus) -> list[str]:
-    """Emotions that no training clip has, and labels that none has though it has others of their table."""
-    blank = _blank(manifest)
-    found = []
-    for labels in (manifest.emotions.emotions, *corpus.together):
-        lost = [label for label in labels if label in blank]
-        if lost and (len(lost) < len(labels) or labels is manifest.emotions.emotions):
-            found.append(f"no training clip has {_some(lost)}: is a column of the table renamed or empty?")
-    return found
+    """Emotions and labels that no training clip has, though it has others of their table, or another split has them.
 
-
-def _blank(manifest: Manifest) -> set[str]:
-    """Emotions and labels that are unknown in all training clips."""
-    train = manifest.split("train")
-    if not len(train):
-        return set()
-    unknown = np.flatnonzero(np.isnan(train.intensities).all(axis=0))
-    return {manifest.emotions.emotions[place] for place in unknown} | {
-        label for label in manifest.labels if not any(train.texts(label))
-    }
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
-def leaks(manifest: Manifest) -> list[Leak]:
-    """Labels of validation and test clips that the nearest training clip by file number tells better than chance.
-
-    Every group of digits in the ids is tried. In HUME-VOCALBURST the number follows country and split: three fifths of
-    the validation clips have the country of the nearest training clip. EmoGator's names spell the category.
+    A release has emotions, unless it has but a table of other labels.
     """
-    groups = [re.findall(r"\d+", clip.id) for clip in manifest]
-    shared = min((len(group) for group in groups), default=0)
-    numbers = [np.array([float(group[place][:300]) for group in groups]) for place in range(shared)]
-    splits = np.array([clip.split for clip in manifest])
+    if not len(manifest.split("train")):
+        return []
+    told, anywhere = _told(manifest.split("train")), _told(manifest)
+    emotions = manifest.emotions.emotions
+    tables = [emotions, *corpus.together]
+    tables += [(label,) for label in manifest.labels if not any(label in table for table in corpus.together)]
     found = []
-    for name, values in _labels(manifest).items():
-        for split in SPLITS[1:]:
-            tried = [leak for column in numbers if (leak := _leak(name, split, column, values, splits)) is not None]
-            found += sorted(tried, key=lambda leak: leak.score)[-1:]
+    for table in tables:
+        lost = [name for name in table if name in (*emotions, *manifest.labels) and name not in told]
+        needed = anywhere.intersection(table) or (table is emotions and not (corpus.together and told))
+        if lost and needed:
+            found.append(f"no training clip has {some(lost)}: is a column of the table renamed or empty?")
     return found
 
 
-def _labels(manifest: Manifest) -> dict[str, NDArray[np.float64] | NDArray[np.str_]]:
-    """Strongest emotion, and every further label: numbers if all of its values are."""
-    intensities = np.nan_to_num(manifest.intensities)
-    strongest = np.array(["", *manifest.emotions.emotions])[np.where(intensities.any(1), intensities.argmax(1) + 1, 0)]
-    found: dict[str, NDArray[np.float64] | NDArray[np.str_]] = {"the strongest emotion": strongest}
-    for label in manifest.labels:
-        try:
-            found[label] = manifest.numbers(label)[:, 0]
-        except VocalgenError:
-            found[label] = np.array(manifest.texts(label))
-    return found
-
-
-def _leak(
-    name: str,
-    split: str,
-    numbers: NDArray[np.float64],
-    values: NDArray[np.float64] | NDArray[np.str_],
-    splits: NDArray[np.str_],
-) -> Leak | None:
-    known = ~np.isnan(values.astype(np.float64)) if values.dtype.kind == "f" else values != ""
-    train, asked = np.flatnonzero(known & (splits == "train")), np.flatnonzero(known & (splits == split))
-    if min(len(train), len(asked)) < FEWEST:
-        return None
-    guessed = values[train[_nearest(numbers[train], numbers[asked])]]
-    actual, n = values[asked], len(asked)
-    if values.dtype.kind == "f":
-        if guessed.std() == 0 or actual.std() == 0:
-            return None
-        told, true = guessed.astype(np.float64), actual.astype(np.float64)
-        score, chance, error = float(np.corrcoef(told, true)[0, 1]), 0.0, 1 / np.sqrt(n)
-    else:
-        kinds, counts = np.unique(values[train], return_counts=True)
-        score, chance = float((guessed == actual).mean()), float((actual == kinds[counts.argmax()]).mean())
-        error = np.sqrt(max(chance * (1 - chance), 1 / n) / n)
-    noticeable = score > chance + max(NOTICEABLE, 5 * float(error))
-    return Leak(name, split, score, chance, n) if noticeable else None
-
-
-def _nearest(known: NDArray[np.float64], asked: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Place in `known` of the number nearest to each asked one."""
-    order = np.argsort(known, kind="stable")
-    after = np.clip(np.searchsorted(known[order], asked), 1, len(known) - 1)
-    before = after - 1
-    nearer = asked - known[order][before] <= known[order][after] - asked
-    return order[np.where(nearer, before, after)]
+def _told(part: Manifest) -> set[str]:
+    """Emotions and labels that a clip has."""
+    known = np.flatnonzero(~np.isnan(part.intensities).all(axis=0))
+    labels = {label for label in part.labels if any(part.texts(label))}
+    return labels | {part.emotions.emotions[place] for place in known}
