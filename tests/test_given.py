@@ -13,7 +13,7 @@ from task_corpora import manifest_of
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel
-from vocalgen.recognition.encoders import load_encoder
+from vocalgen.recognition.encoders import is_given, load_encoder
 from vocalgen.recognition.features import features_of
 from vocalgen.recognition.given import corpus_features, given_features
 from vocalgen.tasks.registry import load_system, make_system
@@ -90,18 +90,65 @@ def test_what_is_wrong_is_named(manifest: Path, ids: list[str], values: np.ndarr
 
     whole = table(tmp_path / "whole.csv", ids, values).read_text()
     lines = whole.splitlines()
+    clip = f"{ids[0]}.wav"
     assert f"no row of 1 clips, first {ids[-1]}" in complaint("\n".join([lines[0], *lines[2:]]))
-    assert f"row 2: {ids[-1]} has a row already" in complaint("\n".join([lines[0], lines[1], *lines[1:]])).replace(
-        "row 3", "row 2"
-    )
+    assert f"row 3: {ids[-1]} has a row already" in complaint("\n".join([lines[0], lines[1], *lines[1:]]))
     assert "row 3 has 4 cells, the first row has 6" in complaint("\n".join([*lines[:2], "a.wav,1,2,3", *lines[3:]]))
-    assert "row 4: 'nan' is not a finite number" in complaint("\n".join([*lines[:3], "a.wav,1,2,nan,4,5"]))
-    assert "row 2: 'much' is not a finite number" in complaint(f"{lines[0]}\na.wav,1,2,much,4,5")
-    assert "has no rows" in complaint("")
+    bad = "is no finite number of 32 bits"
+    assert f"row 4, column Neuron_2: 'nan' {bad}" in complaint("\n".join([*lines[:3], f"{clip},1,2,nan,4,5"]))
+    assert f"row 2, column Neuron_2: 'much' {bad}" in complaint(f"{lines[0]}\n{clip},1,2,much,4,5")
+    assert f"row 2, column Neuron_4: '-1e300' {bad}" in complaint(f"{lines[0]}\n{clip},1,2,3,4,-1e300")
+    for cells in (",,,,", "nan,nan,nan,nan,nan", "1,2,3,4,"):  # no header, although not all are numbers
+        assert f"f.csv, row 1, column {2 if cells[0] != '1' else 6}: " in complaint(
+            "\n".join([f"{clip},{cells}", *lines[1:]])
+        )
+    assert f"has no rows of clips of the manifest, such as {ids[0]}" in complaint("")
     with pytest.raises(VocalgenError, match=r"cannot read the features .*absent\.csv"):
         corpus_features(manifest, str(tmp_path / "absent.csv"))
-    with pytest.raises(VocalgenError, match="holds features of a corpus"):
-        load_encoder(str(tmp_path / "f.csv"))
+
+
+def test_headers_of_numbers(manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path) -> None:
+    """As pandas writes them, whatever the first cell is called."""
+    lines = table(tmp_path / "f.csv", ids, values).read_text().splitlines()
+    for first in ("Filename", "", "id"):
+        (tmp_path / "f.csv").write_text("\n".join([",".join([first, *map(str, range(DIM))]), *lines[1:]]))
+        np.testing.assert_array_equal(given_features(manifest, tmp_path / "f.csv").values, values)
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    for name, row in zip(ids, values):
+        (folder / f"{name}.csv").write_text(f"name,0,1,2,3,4\nx,{','.join(map(str, row))}\n")
+    np.testing.assert_array_equal(given_features(manifest, folder).values, values)
+    (folder / f"{ids[2]}.csv").write_text("name,0,1,2,3,4\n")
+    with pytest.raises(VocalgenError, match=f"alone has no row of 1 clips, first {ids[2]}"):
+        given_features(manifest, folder)
+
+
+def test_what_was_converted_of_a_table_that_changed_is_removed(
+    manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path
+) -> None:
+    source = table(tmp_path / "a" / "opensmile" / "features.csv", ids, values)
+    before = given_features(manifest, source).file
+    other = given_features(manifest, table(tmp_path / "b" / "opensmile" / "features.csv", ids, values + 2)).file
+    table(source, ids, values + 1)
+    after = given_features(manifest, source).file
+    assert {file.name for file in before.parent.glob("[!.]*")} == {
+        file.with_suffix(suffix).name for file in (after, other) for suffix in (".npy", ".json")
+    }
+
+
+def test_tables_beside_an_encoder_are_not_taken_for_features(
+    manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path
+) -> None:
+    folder = tmp_path / "feats"
+    table(folder / f"{ids[0]}.csv", ids, values)
+    assert is_given(folder) and is_given(folder / f"{ids[0]}.csv")
+    for given in (folder, folder / f"{ids[0]}.csv"):
+        with pytest.raises(VocalgenError, match=r"holds features of a corpus.*cannot hear audio"):
+            load_encoder(str(given))
+    (folder / "config.json").write_text('{"_class_name": "Nothing"}')
+    assert not is_given(folder)
+    with pytest.raises(VocalgenError, match="is a Nothing, not an encoder"):
+        corpus_features(manifest, str(folder))
 
 
 def test_systems_learn_from_them(manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path) -> None:

@@ -226,10 +226,23 @@ def layer_of(name: str) -> tuple[str, int | None]:
     return base, int(layer)
 
 
+def is_given(path: Path) -> bool:
+    """Whether a path holds features that come with a corpus (see `recognition.given`): a table, or a folder of tables.
+
+    A folder with config.json is an encoder, whatever else lies there.
+    """
+    if path.suffix.lower() == ".csv":
+        return True
+    return path.is_dir() and not (path / "config.json").is_file() and next(path.glob("*.csv"), None) is not None
+
+
 def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | None:
     """What loads an encoder of ours or the official one; None for one of transformers."""
-    if folder.suffix.lower() == ".csv":
-        raise VocalgenError(f"{name} holds features of a corpus; other clips have none there, so no encoder is known")
+    if is_given(folder):
+        raise VocalgenError(
+            f"{name} holds features of a corpus, and other clips have none there: a model that learnt from it cannot "
+            f"hear audio; train one on the features of an encoder"
+        )
     if folder.is_file():
         return OfficialEncoder.load
     if folder.is_dir() and (folder / "config.json").is_file():

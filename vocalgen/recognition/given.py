@@ -3,14 +3,17 @@
     features/opensmile/features.csv     HUME-PROSODY: a table of all clips, the file's name first
     feats/ComParE/00001.csv             HUME-VOCALBURST: a table a clip, with a header or (openXBOW) without
 
-Cells are separated by `,` or `;` and may be quoted; the first column names the clip, or is one of its own.
+Cells are separated by `,` or `;`, which no cell may hold; quotes around cells are dropped. The first column names the
+clip, or is of no account where a clip has a table of its own. The first row is a header if its first cell is one of
+`NAMES`, or if all others are words.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,17 @@ from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
+from vocalgen.recognition.encoders import is_given
 from vocalgen.recognition.features import Features, feature_folder, features_of, file_state
 from vocalgen.shipped import file_sha256
 
 TIMES = frozenset({"frametime", "start", "end"})
 """Columns behind the first that are no features, in lower case."""
+
+NAMES = frozenset({"", "name", "filename", "file", "file_id", "id", "clip", "index"})
+"""First cells of headers, in lower case."""
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def corpus_features(manifest: str | Path, source: str, *, device: str = "cpu") -> Features:
@@ -38,17 +47,19 @@ def corpus_features(manifest: str | Path, source: str, *, device: str = "cpu") -
     Raises:
         VocalgenError: as `features_of` and `given_features`.
     """
-    path = Path(source)
-    given = path.suffix.lower() == ".csv" or (path.is_dir() and next(path.glob("*.csv"), None) is not None)
-    return given_features(Path(manifest), path) if given else features_of(manifest, source, device=device)
+    if is_given(Path(source)):
+        return given_features(Path(manifest), Path(source))
+    return features_of(manifest, source, device=device)
 
 
 def given_features(manifest: Path, source: Path) -> Features:
     """Features of a manifest's usable clips from tables, joined on their ids; converted once, then mapped.
 
+    What was converted of earlier tables of that place is removed.
+
     Raises:
         VocalgenError: no such table; a clip without a row, or with two; rows of different lengths; a cell that is no
-            finite number.
+            finite number of 32 bits.
     """
     ids = tuple(clip.id for clip in Manifest.load(manifest).usable())
     sources = [source] if not source.is_dir() else [source / f"{clip}.csv" for clip in ids]
@@ -65,7 +76,8 @@ def given_features(manifest: Path, source: Path) -> Features:
         with locked(file):
             checksum = _stored(file)
             if checksum is None:
-                checksum, new = _convert(sources, ids, file, source.is_dir()), len(ids)
+                checksum, new = _convert(source, sources, ids, file), len(ids)
+                _remove_earlier(file, name, source)
     return Features(ids, np.load(file, mmap_mode="r"), name, checksum, (), new, file)
 
 
@@ -79,12 +91,21 @@ def _stored(file: Path) -> str | None:
         return None
 
 
-def _convert(sources: Sequence[Path], ids: Sequence[str], file: Path, alone: bool) -> str:
+def _remove_earlier(file: Path, name: str, source: Path) -> None:
+    for described in file.parent.glob(f"{slug(name)}-*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            of = json.loads(described.read_text(encoding="utf-8"))["source"]
+            if of == str(source.resolve()) and described.stem != file.stem:
+                described.unlink()
+                described.with_suffix(".npy").unlink()
+
+
+def _convert(source: Path, sources: Sequence[Path], ids: Sequence[str], file: Path) -> str:
     place = {clip: row for row, clip in enumerate(ids)}
-    rows = _rows(sources, alone)
+    rows = _rows(sources, source.is_dir(), place)
     first = next(rows, None)
     if first is None:
-        raise VocalgenError(f"{sources[0]} has no rows")
+        raise VocalgenError(f"{source} has no rows of clips of the manifest, such as {ids[0]}")
     filled = np.zeros(len(ids), dtype=bool)
     with atomic_path(file) as temporary:
         shape = (len(ids), len(first[2]))
@@ -92,57 +113,77 @@ def _convert(sources: Sequence[Path], ids: Sequence[str], file: Path, alone: boo
         for clip, where, features in chain([first], rows):
             if len(features) != shape[1]:
                 raise VocalgenError(f"{where} has {len(features)} features, the first row has {shape[1]}")
-            if clip not in place:
-                continue
             if filled[place[clip]]:
                 raise VocalgenError(f"{where}: {clip} has a row already")
             values[place[clip]], filled[place[clip]] = features, True
         if not filled.all():
             lacking = [clip for clip in ids if not filled[place[clip]]]
-            raise VocalgenError(f"{sources[0]} has no row of {len(lacking)} clips, first {lacking[0]}")
+            raise VocalgenError(f"{source} has no row of {len(lacking)} clips, first {lacking[0]}")
         values.flush()
         checksum = hashlib.sha256(values.data).hexdigest()
         del values
-    atomic_write_text(file.with_suffix(".json"), json.dumps({"checksum": checksum, "shape": shape}) + "\n")
+    description = {"checksum": checksum, "shape": shape, "source": str(source.resolve())}
+    atomic_write_text(file.with_suffix(".json"), json.dumps(description) + "\n")
     return checksum
 
 
-def _rows(sources: Sequence[Path], alone: bool) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
-    """A clip's name, where its row stands, and its features."""
+def _rows(
+    sources: Sequence[Path], alone: bool, wanted: Container[str]
+) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+    """The name of each clip that is wanted, where its row stands, and its features."""
     for source in sources:
         try:
             with source.open(encoding="utf-8-sig") as lines:
-                yield from _rows_of(source, lines, alone)
+                yield from _rows_of(source, lines, alone, wanted)
         except UnicodeDecodeError as error:
             raise VocalgenError(f"{source} is no table of features ({error})") from error
 
 
-def _rows_of(source: Path, lines: Iterator[str], alone: bool) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+def _rows_of(
+    source: Path, lines: Iterator[str], alone: bool, wanted: Container[str]
+) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Rows of one table; of a clip's own table the file tells which clip it is of."""
-    separator, skipped, width = "", {0}, 0
+    separator, width = "", 0
+    columns: list[str] = []
+    kept: list[int] = []
     for number, line in enumerate(lines, start=1):
         separator = separator or (";" if line.count(";") > line.count(",") else ",")
         cells = [cell.strip().strip("'\"") for cell in line.rstrip("\r\n").split(separator)]
         if cells == [""]:
             continue
-        where = f"{source}, row {number}"
         if not width:
             width = len(cells)
-            if not all(map(_is_number, cells[1:])):  # a header
-                skipped |= {column for column, name in enumerate(cells) if name.lower() in TIMES}
+            header = _is_header(cells)
+            columns = cells if header else [str(column) for column in range(1, width + 1)]
+            kept = [column for column in range(1, width) if columns[column].lower() not in TIMES]
+            if header:
                 continue
+        where = f"{source}, row {number}"
         if len(cells) != width:
             raise VocalgenError(f"{where} has {len(cells)} cells, the first row has {width}")
         clip = source.stem if alone else Path(cells[0]).stem.strip("[]")
-        kept = [cell for column, cell in enumerate(cells) if column not in skipped]
-        wrong = [cell for cell in kept if not _is_number(cell)]
-        if wrong:
-            raise VocalgenError(f"{where}: {wrong[0]!r} is not a finite number")
-        yield clip, where, np.array(kept, dtype=np.float32)
+        if clip not in wanted:
+            continue
+        wrong = next((column for column in kept if not _is_number(cells[column])), None)
+        if wrong is not None:
+            raise VocalgenError(
+                f"{where}, column {columns[wrong]}: {cells[wrong]!r} is no finite number of 32 bits; mend the cell, or "
+                f"leave the clip out of the manifest"
+            )
+        yield clip, where, np.array([cells[column] for column in kept], dtype=np.float32)
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    return cells[0].lower() in NAMES or all(cell and _number(cell) is None for cell in cells[1:])
 
 
 def _is_number(text: str) -> bool:
+    number = _number(text)
+    return number is not None and -LARGEST <= number <= LARGEST
+
+
+def _number(text: str) -> float | None:
     try:
-        return bool(np.isfinite(float(text)))
+        return float(text)
     except ValueError:
-        return False
+        return None
