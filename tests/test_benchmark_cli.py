@@ -17,12 +17,15 @@ from task_corpora import labelled, manifest_of
 
 from vocalgen import VocalgenError, audio
 from vocalgen.cli.benchmark import _name as folder_of
+from vocalgen.cli.classify import _shortened
 from vocalgen.cli.main import run
 from vocalgen.corpora.emogator import scan
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig
 from vocalgen.emotions import EMOGATOR30, HUME10
+from vocalgen.recognition.scorer import Scorer
 from vocalgen.recognition.scores import Scores
+from vocalgen.shipped import shipped_models
 from vocalgen.tasks.as_encoder import load_scorer
 from vocalgen.tasks.feature_systems import FeatureSystem
 from vocalgen.tasks.fewshot import calibration
@@ -244,7 +247,13 @@ def test_files_are_classified_as_the_corpus_was(corpora: Any, tmp_path: Path, ca
         written = [[float(row[f"{target.name}:{name}"]) for name in target.columns] for row in table]
         np.testing.assert_allclose(written, expected, atol=1e-5)
     code, out, _ = command(capsys, "classify", clips[0].file, "--model", tmp_path / "out" / "model")
-    assert code == 0 and TASKS[task].targets[0].name in out
+    assert code == 0 and TASKS[task].targets[0].name in out and f"/{clips[0].file.name} " in out
+    audio.write(tmp_path / "click.wav", np.array([0.5, -0.5, 0.5]), 16_000)
+    audio.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    short = [tmp_path / "click.wav", tmp_path / "silent.wav"]
+    code, out, err = command(capsys, "classify", *short, "--model", tmp_path / "out", "--json")
+    assert code == 0 and len(out.splitlines()) == 1
+    assert "click.wav lasts 0.0002 s only" in err and "silent.wav is silent" in err
     code, _, err = command(capsys, "classify", tmp_path / "broken.wav", "--model", tmp_path / "out")
     assert code == 2 and "none of the 1 files could be read" in err
 
@@ -273,14 +282,60 @@ def test_files_of_a_speaker_who_is_enrolled(corpora: Any, tmp_path: Path, capsys
     a, b = calibration(before[None], np.array([[*labels[:9], np.nan]]), 0.1, 0.1)
     np.testing.assert_allclose(after, np.clip(a * before + b, 0, 1), atol=1e-6)
     assert np.abs(after - labels)[:9].mean() < np.abs(before - labels)[:9].mean() and after[9] == before[9]
-    (tmp_path / "speaker.csv").write_text(f"file,Awe\n{known},1\n")
+    audio.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    header, ones = f"file,{','.join(HUME10.emotions)}\n", ",1" * 10
+    for text, words in (
+        (f"file,Awe\n{known},1\n", "column Excitement"),
+        (f"{header}{known}{ones}\n{ones}\n", "speaker.csv, row 3, column file: is blank"),
+        (f"{header}{known}{',' * 10}\n", "speaker.csv has no labels"),
+        (f"{header}silent.wav{ones}\n", "silent.wav is silent"),
+    ):
+        (tmp_path / "speaker.csv").write_text(text)
+        code, _, err = command(
+            capsys, "classify", known, "--model", tmp_path / "out", "--enrol", tmp_path / "speaker.csv"
+        )
+        assert code == 2 and words in err, err
+    (tmp_path / "speaker.csv").write_text(f"{header}{known}{ones}\n")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "slope": 1e9, "offset": 1e9}))
     code, _, err = command(capsys, "classify", known, "--model", tmp_path / "out", "--enrol", tmp_path / "speaker.csv")
-    assert code == 2 and "column Excitement" in err and "is missing" in err
+    assert code == 0 and "--enrol changes nothing" in err
     trained(capsys, manifest, tmp_path / "plain", "exvo-fewshot", "--seeds", "1")
     code, _, err = command(
         capsys, "classify", known, "--model", tmp_path / "plain", "--enrol", tmp_path / "speaker.csv"
     )
     assert code == 2 and "this system cannot get to know a speaker" in err
+
+
+def test_files_are_classified_by_a_classifier_of_emotions(corpora: Any, tmp_path: Path, capsys: Any) -> None:
+    name, folder = "emogator-classifier-24k", shipped_models()["emogator-classifier-24k"]
+    clips = [clip.file for clip in Manifest.load(corpora("emogator")).rows[:2]]
+    found = []
+    for model in (name, folder):
+        code, out, err = command(capsys, "classify", *clips, "--model", model, "--json", *OPTIONS)
+        assert code == 0, err
+        found.append([list(json.loads(line)["emotion"].values()) for line in out.splitlines()])
+    assert found[0] == found[1]
+    scorer = Scorer.load(folder)
+    logits = scorer.score([prepared(*audio.read(clip), scorer.prepare) for clip in clips]).logits
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    for model in ("emogator-diffusion-24k", tmp_path):
+        code, _, err = command(capsys, "classify", clips[0], "--model", model)
+        assert code == 2 and "holds no system" in err and name in err
+    for system in ("a/model", "b/model", "c"):
+        (tmp_path / "runs" / system).mkdir(parents=True)
+        (tmp_path / "runs" / system / "system.json").write_text("{}")
+    code, _, err = command(capsys, "classify", clips[0], "--model", tmp_path / "runs")
+    inside = ", ".join(str(tmp_path / "runs" / system) for system in "abc")
+    assert code == 2 and f"holds several systems; give one of them: {inside}" in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    ("most", "shown"),
+    [(30, "corpus/anger/laugh.wav"), (21, "…/anger/laugh.wav"), (16, "…/laugh.wav"), (3, "…/laugh.wav")],
+)
+def test_of_long_paths_the_end_is_shown(most: int, shown: str) -> None:
+    assert _shortened(Path("corpus/anger/laugh.wav"), most) == shown
 
 
 def test_few_shot_without_labels_of_test_speakers_is_told(tmp_path: Path, capsys: Any) -> None:

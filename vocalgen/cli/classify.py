@@ -16,6 +16,7 @@ from vocalgen.cli.options import DeviceOption
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
+    from vocalgen.audio import Wave
     from vocalgen.tasks.system import Recogniser
     from vocalgen.tasks.task import Task
 
@@ -32,7 +33,13 @@ Prediction = dict[str, dict[str, float]]
 def classify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
     model: Annotated[
-        Path, typer.Option("--model", "-m", metavar="FOLDER", help="--out of `vocalgen benchmark`, or its model.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="MODEL",
+            help="--out of `vocalgen benchmark`, or a classifier: folder or shipped name.",
+        ),
     ],
     enrol: Annotated[
         Path | None,
@@ -56,14 +63,11 @@ def classify(
         if out.suffix.lower() != ".csv":
             raise VocalgenError(f"{out}: predictions are written as .csv; give such a name to --out")
         outputs.require_folder(out.parent)
-    if not model.is_dir():
-        raise VocalgenError(f"{model}: no such folder; train a system with `vocalgen benchmark`")
 
     from vocalgen.generation.loading import choose_device
-    from vocalgen.tasks.registry import load_system
-    from vocalgen.tasks.runs import model_of
+    from vocalgen.tasks.as_system import load_recogniser
 
-    system = load_system(model_of(model), str(choose_device(device)))
+    system = load_recogniser(model, str(choose_device(device)))
     if enrol is not None:
         system = _acquainted(system, enrol)
     found: list[tuple[Path, Prediction]] = []
@@ -81,35 +85,51 @@ def classify(
 
 def _acquainted(system: Recogniser, table: Path) -> Recogniser:
     """The system for the speaker of the clips in a table."""
-    from vocalgen import audio
     from vocalgen.tasks.fewshot import EnrolledRecogniser, read_enrolment
 
     if not isinstance(system, EnrolledRecogniser):
         raise VocalgenError("this system cannot get to know a speaker; leave --enrol out, or train a -enrolled one")
+    if system.indifferent:
+        _warn("of this system, validation preferred what it predicts of strangers: --enrol changes nothing")
     files, truth = read_enrolment(table, system.task)
-    return system.enrol([audio.read(file) for file in files], truth)
+    return system.enrol([_heard(file) for file in files], truth)
 
 
 def _predictions(files: Sequence[Path], system: Recogniser) -> Iterator[tuple[Path, Prediction]]:
     """Predictions of the files that can be read; the others are named."""
-    from vocalgen import audio
-
     for start in range(0, len(files), CHUNK):
         readable, clips = [], []
         for file in files[start : start + CHUNK]:
             try:
-                wave, rate = audio.read(file)
-                if abs(wave).max(initial=0.0) < audio.SILENT_PEAK:
-                    raise VocalgenError(f"{file} is silent")
+                clips.append(_heard(file))
             except VocalgenError as error:
-                typer.secho(f"warning: left out {error}", err=True)
+                _warn(f"left out {error}")
                 continue
             readable.append(file)
-            clips.append((wave, rate))
         if clips:
             scores = system.score(clips)
             for row, file in enumerate(readable):
                 yield file, _named(system.task, scores, row)
+
+
+def _heard(file: Path) -> tuple[Wave, int]:
+    """A clip as `audio.read` gives it, with a warning if it is short.
+
+    Raises:
+        VocalgenError: it cannot be read, or is silent.
+    """
+    from vocalgen import audio
+
+    wave, rate = audio.read(file)
+    if abs(wave).max() < audio.SILENT_PEAK:
+        raise VocalgenError(f"{file} is silent")
+    if len(wave) < audio.SHORT_SECONDS * rate:
+        _warn(f"{file} lasts {len(wave) / rate:.4f} s only, too short to tell much")
+    return wave, rate
+
+
+def _warn(text: str) -> None:
+    typer.secho(f"warning: {text}", err=True)
 
 
 def _named(task: Task, scores: Mapping[str, Any], row: int) -> Prediction:
@@ -136,12 +156,27 @@ def _print(found: Sequence[tuple[Path, Prediction]], task: Task) -> None:
     from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("file", *(target.name for target in task.targets), box=box.SIMPLE_HEAD)
-    for file, prediction in found:
-        table.add_row(escape(str(file)), *(escape(_shown(prediction[target.name])) for target in task.targets))
-    Console().print(table)
+    console = Console()
+    files = [_shortened(file, console.width // 2) for file, _ in found]
+    first = Column("file", no_wrap=True, min_width=max(map(len, files)))
+    table = Table(first, *(target.name for target in task.targets), box=box.SIMPLE_HEAD)
+    for file, (_, prediction) in zip(files, found):
+        table.add_row(escape(file), *(escape(_shown(prediction[target.name])) for target in task.targets))
+    console.print(table)
+
+
+def _shortened(file: Path, most: int) -> str:
+    """The end of a path, in whole folders as far as `most` characters go; at least the file's name.
+
+    >>> _shortened(Path("corpus/anger/laugh.wav"), 18)
+    '…/anger/laugh.wav'
+    """
+    text = str(file)
+    while len(text) > most and len(parts := Path(text.removeprefix("…/")).parts) > 1:
+        text = "/".join(("…", *parts[1:]))
+    return text
 
 
 def _shown(values: Mapping[str, float]) -> str:

@@ -112,8 +112,8 @@ class EnrolledSystem:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those of the system."""
-        return {"enrolled": self.inner.name, **self.inner.settings}
+        """Those of the system, and the penalties that are tried."""
+        return {"enrolled": self.inner.name, "strengths": list(STRENGTHS), **self.inner.settings}
 
     @property
     def seeded(self) -> bool:
@@ -195,9 +195,14 @@ class EnrolledRecogniser:
     def __init__(self, inner: Recogniser, slope: float, offset: float) -> None:
         self.inner, self.task, self.slope, self.offset = inner, inner.task, slope, offset
 
+    @property
+    def indifferent(self) -> bool:
+        """Whether validation chose the identity, so that who speaks makes no difference."""
+        return min(self.slope, self.offset) >= STRENGTHS[-1]
+
     def score(self, clips: Sequence[tuple[Wave, int]]) -> dict[str, Array]:
-        """As `Recogniser.score`."""
-        return self.inner.score(clips)
+        """As `Recogniser.score`, in [0, 1]."""
+        return {target: np.clip(values, 0.0, 1.0) for target, values in self.inner.score(clips).items()}
 
     def enrol(self, clips: Sequence[tuple[Wave, int]], truth: Mapping[str, Array]) -> AcquaintedRecogniser:
         """Get to know a speaker by some clips, whose labels (clips, K) by target are in [0, 1] or NaN."""
@@ -230,7 +235,7 @@ def read_enrolment(path: Path, task: Task) -> tuple[list[Path], dict[str, Array]
         files, and labels (files, K) by target.
 
     Raises:
-        VocalgenError: columns are missing, labels are no numbers in [0, 1].
+        VocalgenError: columns are missing, a file is not named, labels are no numbers in [0, 1], or there are none.
     """
     columns = {target.name: target.columns for target in task.targets}
     rows = read_table(path, ["file", *(name for names in columns.values() for name in names)])
@@ -238,6 +243,11 @@ def read_enrolment(path: Path, task: Task) -> tuple[list[Path], dict[str, Array]
         target: np.array([[row.number_of(name, 0.0, 1.0) for name in names] for row in rows])
         for target, names in columns.items()
     }
+    unnamed = next((row for row in rows if not row.text("file")), None)
+    if unnamed is not None:
+        raise unnamed.error("file", "is blank; name the clip that the labels are of")
+    if not any(np.isfinite(values).any() for values in truth.values()):
+        raise VocalgenError(f"{path} has no labels; fill in at least one, from 0 to 1")
     return [path.parent / row.text("file") for row in rows], truth
 
 
