@@ -95,7 +95,7 @@ def test_a_manifest_that_is_not_there_or_lists_files_that_are_not(manifest: Path
         WaveCache.of(tmp_path / "absent.csv", tmp_path / "packed", CacheConfig())
     copy = tmp_path / "elsewhere.csv"
     copy.write_text(manifest.read_text())
-    with pytest.raises(VocalgenError, match=r"13 of 13 files of the manifest are missing, the first in row 2"):
+    with pytest.raises(VocalgenError, match=r"13 of 13 files of the manifest are missing, the first of clip"):
         WaveCache.of(copy, tmp_path / "packed", CacheConfig())
     copy.write_text("id,file\na,b.wav\n")
     with pytest.raises(VocalgenError, match="column split, speaker, seconds, flags is missing"):

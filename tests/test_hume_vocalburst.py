@@ -157,7 +157,7 @@ def test_what_one_of_the_joined_tables_lacks_is_said(tmp_path: Path) -> None:
     exvo(avb(tmp_path), rows()[:8])
     manifest = scan(tmp_path)
     assert len(manifest) == 9 and manifest.rows[8].speaker == ""
-    assert f"1 clips of other tables are not in {tmp_path / 'data_info.csv'}" in manifest.notes
+    assert f"1 clip of other tables not in {tmp_path / 'data_info.csv'}" in manifest.notes
 
 
 def test_joined_tables_may_be_rounded_but_not_differ(tmp_path: Path) -> None:
@@ -271,7 +271,10 @@ def changed(place: int, **cells: Any) -> list[dict[str, Any]]:
             r"row 2, column Country: \[00005\] has China here and Venezuela in Country_string",
         ),
         (changed(0, Age="-3"), "row 2, column Age: -3 is outside"),
-        (changed(3, Subject_ID="Speaker_0"), "speaker Speaker_0 is in validation here and in train"),
+        (
+            changed(3, Subject_ID="Speaker_0"),
+            r"data_info\.csv: speaker Speaker_0 is in train \(clip 00005\) and in validation",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, table: list[dict[str, Any]], words: str) -> None:

@@ -68,7 +68,7 @@ def test_further_labels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.split("train").numbers("Age", "Valence"), [[31.5, math.nan]])
     np.testing.assert_array_equal(back.numbers("Age"), [[31.5], [math.nan], [20.0]])
     assert small(tmp_path).numbers().shape == (3, 0)
-    with pytest.raises(VocalgenError, match="row 4, column label:Valence: 'x' is not a number"):
+    with pytest.raises(VocalgenError, match="clip d, column label:Valence: 'x' is not a number"):
         back.numbers("Age", "Valence")
     with pytest.raises(VocalgenError, match="no label 'Type'; it has Country, Age, Valence"):
         back.texts("Type")
@@ -134,26 +134,33 @@ def test_predicted_are_the_usable_clips_and_repeated_test_clips(tmp_path: Path) 
         ([HEADER, "a,a.wav,train,s1,-1,,1,0"], "row 2, column seconds: -1"),
         ([HEADER, "a,a.wav,train,s1,1.5,loud,1,0"], "row 2, column flags: 'loud'"),
         ([HEADER, "a,a.wav,train,s1,1.5,,1,1.5"], "row 2, column emotion:Fear: 1.5 is outside"),
-        ([HEADER, ROW, "b,b.wav,test,s1,1.5,,1,0"], "speaker s1 is in test here and in train in row 2"),
-        (['id,"file'], "column id, file"),
+        ([HEADER, ROW, "b,b.wav,test,s1,1.5,,1,0"], "speaker s1 is in train (clip a) and in test (clip b)"),
+        (['id,"file'], 'row 1: not readable as CSV (unexpected end of data); is a quote (") opened there'),
+        ([HEADER, ROW, 'b,"b.wav,test,s2,1.5,,1,0', "c,c.wav,test,s3,1.5,,1,0"], "row 3: not readable as CSV"),
+        ([HEADER.replace(",", ";"), ROW], "separated by semicolons: save it with commas"),
+        ([HEADER, ROW.replace(",", ";")], "row 2 has 1 cell, the header has 8; its cells seem to be separated by semi"),
     ],
 )
 def test_bad_tables(tmp_path: Path, lines: list[str], message: str) -> None:
     text = load_error(tmp_path, *lines)
-    assert message in text or message == "column id, file"
+    assert message in text
 
 
 def test_unreadable_manifests(tmp_path: Path) -> None:
     with pytest.raises(VocalgenError, match="No such file"):
         Manifest.load(tmp_path / "missing.csv")
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
-    with pytest.raises(VocalgenError, match="cannot read the manifest"):
+    with pytest.raises(
+        VocalgenError, match=r"binary\.csv, row 3: a character is not UTF-8; save the manifest as UTF-8"
+    ):
         Manifest.load(tmp_path / "binary.csv")
+    with pytest.raises(VocalgenError, match=r"cannot read the manifest .*Is a directory"):
+        Manifest.load(tmp_path)
 
 
 def test_missing_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "b.wav").write_bytes(b"")
-    with pytest.raises(VocalgenError, match=r"2 of 3 files .* row 2: .*a\.wav"):
+    with pytest.raises(VocalgenError, match=r"2 of 3 files .* the first of clip a: .*a\.wav"):
         small(tmp_path).check_files()
 
 

@@ -67,6 +67,7 @@ def lines(tmp_path: Path, *rows: str, name: str = "A-VB-Two_us_1.csv", header: s
         (["[10119],0.5,1.5"], "row 2, column Arousal: 1.5 is outside [0, 1]"),
         (["[10119],nan,0.5"], "row 2, column Valence: nan is no finite number"),
         (["[10119],high,0.5"], "row 2, column Valence: 'high' is not a number"),
+        (["[10119]"], "row 2 has 1 cell, not 3"),
         ([], "there are no rows"),
     ],
 )
@@ -82,6 +83,14 @@ def test_wrong_headers_and_names(tmp_path: Path) -> None:
     assert "has 'Split' in column 4, where nothing belongs" in problem
     marked = lines(tmp_path, "[10119],0.5,0.5", header="\ufeffFile_ID,Valence,Arousal")
     assert check_submission(marked) == ["it begins with a byte-order mark; save it as plain UTF-8"]
+    (problem,) = check_submission(lines(tmp_path, "[10119];0.5;0.5", header="File_ID;Valence;Arousal"))
+    assert problem.endswith("its cells seem to be separated by semicolons: save it with commas")
+    (problem,) = check_submission(lines(tmp_path, '"[10119],0.5,0.5', "[10120],0.5,0.5"))
+    assert problem.startswith("file, row 2: not readable as CSV")
+    foreign = lines(tmp_path, "[10119],0.5,0.5")
+    foreign.write_bytes(foreign.read_bytes() + b"[\xe9],0.5,0.5\n")
+    with pytest.raises(VocalgenError, match=r"_1\.csv, row 3: a character is not UTF-8; save the file as UTF-8"):
+        check_submission(foreign)
     other = lines(tmp_path, "[10119],0.5,0.5", name="final.csv")
     with pytest.raises(VocalgenError, match="tells no task"):
         check_submission(other)
@@ -131,7 +140,7 @@ def test_nothing_is_written_that_is_none(tmp_path: Path) -> None:
     for changes, words in (
         ({"team": "our/team"}, "use letters, digits and hyphens"),
         ({"number": 0}, "count from 1"),
-        ({"values": []}, "0 rows of values for 1 clips"),
+        ({"values": []}, "0 rows of values for 1 clip$"),
         ({"values": [[0.5]]}, "row 2 has 2 cells, not 3"),
     ):
         options = {"values": [[0.5, 0.5]], "team": "us", "number": 1, **changes}

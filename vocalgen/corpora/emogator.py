@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.corpora.words import count
 from vocalgen.emotions import EMOGATOR30, one_hot
 from vocalgen.errors import VocalgenError
 
@@ -90,8 +91,7 @@ def _clip(folder: Path, name: str) -> Clip | None:
 def _notes(clips: list[Clip], others: list[str]) -> tuple[str, ...]:
     notes = []
     if others:
-        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        notes.append(f"{len(others)} files left out, their names are not EmoGator's: {shown}")
+        notes.append(f"{count(len(others), 'file')} left out, not named as EmoGator's: {', '.join(others)}")
     if len(clips) < CLIPS:
         notes.append(f"{len(clips):,} of the {CLIPS:,} clips of the full corpus are here")
     return tuple(notes)

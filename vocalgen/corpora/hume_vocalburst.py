@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.corpora.table import Column, Columns, Row, read_table
+from vocalgen.corpora.words import count
 from vocalgen.emotions import HUME10
 from vocalgen.errors import VocalgenError
 
@@ -101,10 +102,13 @@ def scan(folder: str | os.PathLike[str], fewshot: bool = False) -> Manifest:
             rows.append(row)
     for table in tables:
         absent = sum(all(row.table != table for row in rows) for rows in merged.values())
-        notes += [f"{absent:,} clips of other tables are not in {table}"] if absent else []
+        notes += [f"{count(absent, 'clip')} of other tables not in {table}"] if absent else []
     audio = _audio(root)
     clips = [_clip(name, merged[name], audio) for name in sorted(merged)]
-    return Manifest(HUME10, tuple(clips), (*notes, *_notes(clips, audio[1])), LABELS)
+    try:
+        return Manifest(HUME10, tuple(clips), (*notes, *_notes(clips, audio[1])), LABELS)
+    except VocalgenError as error:
+        raise VocalgenError(f"{' or '.join(map(str, tables))}: {error}") from error
 
 
 def _tables(root: Path, fewshot: bool) -> dict[Path, Columns]:

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_write_text
+from vocalgen.corpora.table import check_width, read_csv, separator_hint
+from vocalgen.corpora.words import count
 from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 
@@ -115,10 +117,11 @@ class Manifest:
         """Further labels as numbers (N, len(labels)), NaN where unknown.
 
         Raises:
-            VocalgenError: no such label, or one that is no finite number; row and column are named.
+            VocalgenError: no such label, or one that is no finite number; clip and column are named.
         """
         columns = [
-            [_label_number(text, row, label) for row, text in enumerate(self.texts(label), start=2)] for label in labels
+            [_label_number(text, clip.id, label) for clip, text in zip(self.rows, self.texts(label), strict=True)]
+            for label in labels
         ]
         return np.array(columns, dtype=np.float64).reshape(len(labels), len(self)).T
 
@@ -157,12 +160,11 @@ class Manifest:
 
     def check_files(self) -> None:
         """Raise VocalgenError, naming the first and counting the rest, if files of usable clips are missing."""
-        missing = [(row, clip) for row, clip in _numbered(self.rows) if clip.usable and not clip.file.is_file()]
+        missing = [clip for clip in self.rows if clip.usable and not clip.file.is_file()]
         if missing:
-            row, clip = missing[0]
             raise VocalgenError(
-                f"{len(missing)} of {len(self)} files of the manifest are missing, the first in row {row}: "
-                f"{clip.file}; restore them or prepare the manifest again"
+                f"{len(missing)} of {len(self)} files of the manifest are missing, the first of clip {missing[0].id}: "
+                f"{missing[0].file}; restore them or prepare the manifest again"
             )
 
     @classmethod
@@ -174,12 +176,7 @@ class Manifest:
                 rows, or whatever the class itself refuses.
         """
         source = Path(path)
-        try:
-            text = source.read_text(encoding="utf-8-sig")
-            table = list(csv.reader(io.StringIO(text, newline="")))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise VocalgenError(f"cannot read the manifest {source} ({reason}); check the path") from error
+        table = read_csv(source, "manifest")
         try:
             return _parse(table, Path(os.path.abspath(source.parent)))
         except VocalgenError as error:
@@ -220,9 +217,8 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
     header = [name.strip() for name in table[0]] if table else []
     missing = [column for column in COLUMNS if column not in header]
     if missing:
-        raise VocalgenError(
-            f"not a manifest: column {', '.join(missing)} is missing; make one with `vocalgen data prepare`"
-        )
+        todo = separator_hint(header) or "make one with `vocalgen data prepare`"
+        raise VocalgenError(f"not a manifest: column {', '.join(missing)} is missing; {todo}")
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise VocalgenError(f"column {', '.join(repeated)} appears twice; keep one")
@@ -238,8 +234,7 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
     for row, cells in enumerate(table[1:], start=2):
         if not cells:
             continue
-        if len(cells) != len(header):
-            raise VocalgenError(f"row {row} has {len(cells)} cells, the header has {len(header)}; mend the row")
+        check_width(cells, header, f"row {row}")
         if not cells[at["file"]]:
             raise VocalgenError(f"row {row}, column file is blank; give the path of the audio file")
         clips.append(
@@ -261,8 +256,8 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
 
 def _check(manifest: Manifest) -> None:
     row_of_id: dict[str, int] = {}
-    split_of_speaker: dict[str, tuple[str, int]] = {}
-    for row, clip in _numbered(manifest.rows):
+    first_of_speaker: dict[str, Clip] = {}
+    for row, clip in enumerate(manifest.rows, start=2):
         if not clip.id:
             raise VocalgenError(f"row {row}, column id is blank; give every clip a name")
         if not f"{clip.id}{clip.file}".isprintable():
@@ -278,15 +273,16 @@ def _check(manifest: Manifest) -> None:
         if unknown:
             raise VocalgenError(f"row {row}, column flags: {sorted(unknown)[0]!r} is none of {', '.join(FLAGS)}")
         if clip.speaker:
-            split, first = split_of_speaker.setdefault(clip.speaker, (clip.split, row))
-            if split != clip.split:
+            first = first_of_speaker.setdefault(clip.speaker, clip)
+            if first.split != clip.split:
                 raise VocalgenError(
-                    f"row {row}, column split: speaker {clip.speaker} is in {clip.split} here and in {split} "
-                    f"in row {first}; a speaker may be in one split only"
+                    f"speaker {clip.speaker} is in {first.split} (clip {first.id}) and in {clip.split} "
+                    f"(clip {clip.id}); a speaker may be in one split only"
                 )
         _check_intensities(row, clip.intensities, manifest.emotions)
         if len(clip.labels) != len(manifest.labels):
-            raise VocalgenError(f"row {row} has {len(clip.labels)} labels, the manifest has {len(manifest.labels)}")
+            labels = count(len(clip.labels), "label")
+            raise VocalgenError(f"row {row} has {labels}, the manifest has {len(manifest.labels)}")
 
 
 def _check_intensities(row: int, intensities: Sequence[float], emotions: Vocabulary) -> None:
@@ -297,10 +293,6 @@ def _check_intensities(row: int, intensities: Sequence[float], emotions: Vocabul
     for emotion, value in zip(emotions.emotions, intensities, strict=True):
         if value < 0.0 or value > 1.0:
             raise VocalgenError(f"row {row}, column {EMOTION_PREFIX}{emotion}: {value} is outside [0, 1]; rescale it")
-
-
-def _numbered(rows: Sequence[Clip]) -> Iterator[tuple[int, Clip]]:
-    return enumerate(rows, start=2)
 
 
 def _number(value: float) -> str:
@@ -323,7 +315,7 @@ def _parse_number(text: str, row: int, column: str, largest: float) -> float:
     return value
 
 
-def _label_number(text: str, row: int, label: str) -> float:
+def _label_number(text: str, clip: str, label: str) -> float:
     if text.strip().lower() in ("", "nan"):
         return math.nan
     try:
@@ -331,5 +323,5 @@ def _label_number(text: str, row: int, label: str) -> float:
     except ValueError:
         value = math.inf
     if not math.isfinite(value):
-        raise VocalgenError(f"row {row}, column {LABEL_PREFIX}{label}: {text!r} is not a number")
+        raise VocalgenError(f"clip {clip}, column {LABEL_PREFIX}{label}: {text!r} is not a number")
     return value

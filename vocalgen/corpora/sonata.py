@@ -28,6 +28,7 @@ import yaml
 from vocalgen import audio
 from vocalgen.corpora.folder import draw_splits
 from vocalgen.corpora.manifest import SPLITS, Clip, Manifest
+from vocalgen.corpora.table import read_text
 from vocalgen.corpora.words import count
 from vocalgen.emotions import SONATA25, one_hot
 from vocalgen.errors import VocalgenError
@@ -85,10 +86,9 @@ def read_layout(path: str | os.PathLike[str]) -> Layout:
         VocalgenError: it cannot be read, has unknown or missing keys, or a pattern that is none or lacks a group.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise VocalgenError(f"cannot read the mapping {path} ({reason})") from error
+        values = yaml.safe_load(read_text(Path(path), "mapping"))
+    except yaml.YAMLError as error:
+        raise VocalgenError(f"cannot read the mapping {path} ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise VocalgenError(f"{path} is no mapping of keys to values")
     known = {"recording", "text", "line", "splits"}
@@ -175,11 +175,7 @@ def _of_recording(
     text = Path(os.path.normpath(root / re.sub(r"{(\w+)}", lambda field: named[field[1]], mapping.text)))
     if not text.is_relative_to(root):
         raise VocalgenError(f"text {mapping.text!r} of the mapping leads to {text}, which is not below {root}; mend it")
-    try:
-        lines = text.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VocalgenError(f"cannot read {text}, the text of {path.name} ({reason})") from error
+    lines = read_text(text, f"text of {path.name}").splitlines()
     actor, role = named["actor"], named.get("role", "")
     spoken: list[Segment] = []
     for number, line in enumerate(lines, start=1):

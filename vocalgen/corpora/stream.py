@@ -30,6 +30,7 @@ from vocalgen import audio
 from vocalgen.atomic import atomic_path, atomic_write_text, sweep
 from vocalgen.corpora.parallel import parallel_map
 from vocalgen.corpora.table import check_header
+from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
 
 CLIPS = 1_880_261
@@ -265,7 +266,7 @@ class _Entry:
 def _entry(line: bytes, names: Sequence[str]) -> _Entry:
     cells = _cells(line)
     if len(cells) != len(names):
-        raise _LeftOut("wrong", f"{len(cells)} cells, the header has {len(names)}")
+        raise _LeftOut("wrong", f"{count(len(cells), 'cell')}, the header has {len(names)}")
     row = dict(zip(names, cells, strict=True))
     duration, probability = row["clip_duration_msec"], row["is_child_probability"].strip()
     milliseconds, child = _number(duration), _number(probability or "0")

@@ -16,7 +16,8 @@ from pathlib import Path
 from vocalgen.atomic import atomic_write_text
 from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, TYPES
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.corpora.table import Column
+from vocalgen.corpora.table import Column, parse_csv, read_text, separator_hint
+from vocalgen.corpora.words import count
 from vocalgen.emotions import HUME10, PROSODY9
 from vocalgen.errors import VocalgenError
 
@@ -98,7 +99,7 @@ def write_submission(
     if not re.fullmatch(r"[A-Za-z0-9-]+", team) or number < 1:
         raise VocalgenError(f"team {team!r}, number {number}: use letters, digits and hyphens, and count from 1")
     if len(clips) != len(values):
-        raise VocalgenError(f"{len(values)} rows of values for {len(clips)} clips")
+        raise VocalgenError(f"{count(len(values), 'row')} of values for {count(len(clips), 'clip')}")
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(chosen.header)
@@ -129,11 +130,7 @@ def check_submission(path: str | Path, task: str | None = None, manifest: Manife
             prefixes = ", ".join(entry.prefix for entry in FORMATS.values())
             raise VocalgenError(f"the name of {path} tells no task (it begins with one of {prefixes}); give --task")
     chosen = format_of(task)
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise VocalgenError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
-    found = problems(text, chosen, manifest)
+    found = problems(read_text(path, "file", "utf-8"), chosen, manifest)
     if not re.fullmatch(rf"{re.escape(chosen.prefix)}_[^_]+_\d+\.csv", path.name):
         found.append(f"the file is called {path.name}, not {chosen.prefix}_TEAM_NUMBER.csv")
     return found
@@ -143,7 +140,10 @@ def problems(text: str, chosen: Format, manifest: Manifest | None = None) -> lis
     """What is wrong with the content of a submission file."""
     if text.startswith("\ufeff"):
         return ["it begins with a byte-order mark; save it as plain UTF-8"]
-    lines = list(csv.reader(io.StringIO(text, newline="")))
+    try:
+        lines = parse_csv(text, "file")
+    except VocalgenError as error:
+        return [str(error)]
     header = tuple(lines[0]) if lines else ()
     if header != chosen.header:
         return [_header(header, chosen.header)]
@@ -151,7 +151,7 @@ def problems(text: str, chosen: Format, manifest: Manifest | None = None) -> lis
     seen: dict[str, int] = {}
     for number, cells in enumerate(lines[1:], start=2):
         if len(cells) != len(header):
-            found.setdefault("length", []).append(f"row {number} has {len(cells)} cells, not {len(header)}")
+            found.setdefault("length", []).append(f"row {number} has {count(len(cells), 'cell')}, not {len(header)}")
             continue
         name = cells[0]
         if chosen.brackets and not re.fullmatch(r"\[\d{5}\]", name):
@@ -174,6 +174,9 @@ def problems(text: str, chosen: Format, manifest: Manifest | None = None) -> lis
 
 
 def _header(found: Sequence[str], wanted: Sequence[str]) -> str:
+    hint = separator_hint(found)
+    if hint:
+        return f"the header is one cell only; {hint}"
     place = next((k for k, (a, b) in enumerate(zip(found, wanted)) if a != b), min(len(found), len(wanted)))
     has = repr(found[place]) if place < len(found) else "nothing"
     should = repr(wanted[place]) if place < len(wanted) else "nothing"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
 
 UNKNOWN = frozenset({"", "nan", "na", "none", "?"})
@@ -114,16 +115,16 @@ def _positive(value: object) -> float:
     return number if number > 0 else 0.0
 
 
-def separator_hint(header: Sequence[str], separator: str = ",") -> str:
-    """How a table seems to be written, if its first line is one cell only; else "".
+def separator_hint(cells: Sequence[str], separator: str = ",") -> str:
+    """How a table seems to be written, if a line is one cell only; else "".
 
     >>> separator_hint(["File_ID;Split"])
     'its cells seem to be separated by semicolons: save it with commas'
     """
-    others = [other for other in _SEPARATORS if other != separator and len(header) == 1 and other in header[0]]
+    others = [other for other in _SEPARATORS if other != separator and len(cells) == 1 and other in cells[0]]
     if not others:
         return ""
-    likely = max(others, key=header[0].count)
+    likely = max(others, key=cells[0].count)
     return f"its cells seem to be separated by {_SEPARATORS[likely]}: save it with {_SEPARATORS[separator]}"
 
 
@@ -153,6 +154,62 @@ def check_header(path: Path, header: Sequence[str], required: Columns, separator
         raise VocalgenError(f"{path}: column {', '.join(repeated)} appears twice")
 
 
+def read_text(path: Path, what: str = "table", encoding: str = "utf-8-sig") -> str:
+    """A text file in UTF-8.
+
+    Args:
+        what: the file is, for messages.
+        encoding: "utf-8" keeps a byte-order mark.
+
+    Raises:
+        VocalgenError: it cannot be read, or is no UTF-8; the row is named.
+    """
+    try:
+        return path.read_bytes().decode(encoding)
+    except OSError as error:
+        raise VocalgenError(f"cannot read the {what} {path} ({error.strerror or error}); check the path") from error
+    except UnicodeDecodeError as error:
+        row = len(error.object[: error.start + 1].splitlines())
+        raise VocalgenError(f"{path}, row {row}: a character is not UTF-8; save the {what} as UTF-8") from error
+
+
+def read_csv(path: Path, what: str = "table") -> list[list[str]]:
+    """Cells of every row of a CSV; the first row may be the header.
+
+    Raises:
+        VocalgenError: whatever `read_text` and `parse_csv` refuse.
+    """
+    return parse_csv(read_text(path, what), str(path))
+
+
+def parse_csv(text: str, name: str) -> list[list[str]]:
+    """Cells of every row of the text of a CSV.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        VocalgenError: a quote is not closed, or has text behind it; the row is named.
+    """
+    rows: list[list[str]] = []
+    try:
+        for cells in csv.reader(io.StringIO(text, newline=""), strict=True):
+            rows.append(cells)
+    except csv.Error as error:
+        problem = f'not readable as CSV ({error}); is a quote (") opened there and not closed?'
+        raise VocalgenError(f"{name}, row {len(rows) + 1}: {problem}") from error
+    return rows
+
+
+def check_width(cells: Sequence[str], header: Sequence[str], where: str) -> None:
+    """Raise VocalgenError, beginning with `where`, if a row has more or fewer cells than the header."""
+    if len(cells) != len(header):
+        hint = separator_hint(cells)
+        raise VocalgenError(
+            f"{where} has {count(len(cells), 'cell')}, the header has {len(header)}; {hint or 'mend the row'}"
+        )
+
+
 def read_table(path: Path, required: Columns) -> list[Row]:
     """All rows of a CSV.
 
@@ -162,12 +219,7 @@ def read_table(path: Path, required: Columns) -> list[Row]:
     Raises:
         VocalgenError: it cannot be read, lacks a required column, has one twice, has a row of another length or none.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        lines = list(csv.reader(io.StringIO(text, newline="")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VocalgenError(f"cannot read {path} ({reason})") from error
+    lines = read_csv(path)
     header = [name.strip() for name in lines[0]] if lines else []
     check_header(path, header, required)
     rows: list[Row] = []
@@ -182,8 +234,7 @@ def _rows(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]], oth
     for number, cells in enumerate(lines[1:], start=2):
         if not any(cell.strip() for cell in cells):
             continue
-        if len(cells) != len(header):
-            raise VocalgenError(f"{path}, row {number} has {len(cells)} cells, the header has {len(header)}")
+        check_width(cells, header, f"{path}, row {number}")
         stripped = (cell.strip() for cell in cells)
         known = {n: "" if c.lower() in UNKNOWN else c for n, c in zip(names, stripped, strict=True)}
         yield Row(path, number, known, others)
