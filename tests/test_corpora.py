@@ -190,8 +190,14 @@ def test_splits_are_drawn_by_speaker(tmp_path: Path) -> None:
         (["file,emotion,split", "a.wav,awe,train", "b.wav,awe,"], "row 3, column split is blank"),
         (["file,emotion,split", ",awe,train"], "row 2, column file is blank"),
         (["file,emotion,split", "a.wav,awe"], "row 2 has 2 cells"),
-        (["file,emotion,split,speaker", "a.wav,awe,train,s", "b.wav,awe,test,s"], "one split only"),
-        (["file,emotion,split", "a.wav,awe,train", "a.wav,awe,train"], "is taken by row 2"),
+        (["file,emotion,split", "a.wav;awe;train"], "row 2 has 1 cell, .* separated by semicolons"),
+        (
+            ["file,emotion,split", "a.wav,awe,train", '"b.wav,awe,train', "c.wav,awe,train"],
+            "row 3: not readable as CSV",
+        ),
+        (["file,emotion,split,speaker", "a.wav,awe,train,s", "b.wav,awe,test,s"], r"s is in train \(clip a\)"),
+        (["file,emotion,split", "", "a.wav,awe,train", "a.wav,awe,train"], "row 4: the id 'a' is taken by row 3"),
+        (["file,split,joy,age", "a.wav,train,1,3"], r"neither a column .*; add one \(2 columns not used: joy, age\)"),
         (["file;emotion;split", "a.wav;awe;train"], "separated by semicolons: save it with commas"),
     ],
 )
@@ -199,7 +205,44 @@ def test_bad_folder_tables(tmp_path: Path, lines: list[str], message: str) -> No
     inferring = "neither" in message
     with pytest.raises(VocalgenError, match=message) as caught:
         folder.scan(table(tmp_path, *lines), None if inferring else EMOGATOR30)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "labels.csv" in str(caught.value)
+
+
+def test_folder_csv_with_plain_columns(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,split,Awe,age,romantic love,Joy", "a.wav,train,1,30,.5,x", "b.wav,test,,20,0,")
+    manifest = folder.scan(path)
+    assert manifest.emotions.emotions == ("Awe", "Romantic Love")
+    np.testing.assert_array_equal(manifest.intensities, [[1, 0.5], [math.nan, 0]])
+    assert manifest.notes == ("2 columns not used: age, joy",)
+    beside = table(tmp_path, "file,split,emotion,Awe,subject_id", "a.wav,train,fear,1,s1", "b.wav,test,,1,s2")
+    with pytest.raises(VocalgenError, match="row 3: no emotion given, and no intensity column emotion:Fear"):
+        folder.scan(beside)
+    beside.write_text(beside.read_text().replace("b.wav,test,,", "b.wav,test,awe,"))
+    manifest = folder.scan(beside)
+    assert manifest.intensities.tolist() == [[0, 1], [1, 0]] and manifest.notes == ("1 column not used: awe",)
+    both = table(tmp_path, "file,split,awe,emotion:Awe,label:Type", "a.wav,train,0.1,0.9,")
+    assert folder.scan(both).rows[0].intensities == (0.9,) and folder.scan(both).notes == ("1 column not used: awe",)
+
+
+def test_folder_ids_are_told_by_the_row_of_their_table(tmp_path: Path) -> None:
+    rows = [json.dumps({"file": f"a.{kind}", "emotion": "awe", "split": "test"}) for kind in ("wav", "mp3")]
+    with pytest.raises(VocalgenError, match=r"b\.jsonl: row 2: the id 'a' is taken by row 1"):
+        folder.scan(table(tmp_path, *rows, name="b.jsonl"))
+    for kind in ("wav", "mp3"):
+        (tmp_path / "clips" / "awe").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "clips" / "awe" / f"a.{kind}").touch()
+    with pytest.raises(VocalgenError, match=r"awe/a\.wav: the id 'awe/a' is taken by awe/a\.mp3"):
+        folder.scan(tmp_path / "clips", split="test")
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.jsonl"])
+def test_folder_tables_in_another_encoding(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes("file,emotion\na.wav,awe\nmüll.wav,awe\n".encode("latin-1"))
+    with pytest.raises(VocalgenError, match=rf"{name}, row 3: a character is not UTF-8; save the table as UTF-8"):
+        folder.scan(tmp_path / name)
+    (tmp_path / name).write_text("file,emotion\na.wav,awe\n", encoding="utf-16")
+    with pytest.raises(VocalgenError, match=rf"{name}, row 1: a character is not UTF-8"):
+        folder.scan(tmp_path / name)
 
 
 def test_folder_labels_from_1_to_100_are_recognised(tmp_path: Path) -> None:

@@ -1,24 +1,25 @@
 """Anybody's clips: a CSV or JSONL table beside the audio, or one folder per emotion.
 
 Columns (any case; read by name): `file`; `emotion` ("awe", "awe=0.7,fear=0.3", in JSONL also {"awe": 0.7}) or
-one intensity column per emotion (`emotion:Awe` or plain `Awe`, 0 to 1, blank for unknown); `speaker`;
-`split`; `id`.
+one intensity column per emotion (`emotion:Awe`, or plain `Awe` if a vocabulary has it; 0 to 1, blank for unknown);
+`speaker`; `split`; `id`. Columns that are not used are told.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from vocalgen.corpora.manifest import EMOTION_PREFIX, SPLITS, Clip, Manifest, is_manifest
-from vocalgen.corpora.table import scale_hint, separator_hint
+from vocalgen.corpora.table import check_width, read_csv, read_text, scale_hint, separator_hint
+from vocalgen.corpora.words import count
 from vocalgen.emotions import (
     VOCABULARIES,
     Condition,
@@ -42,6 +43,7 @@ _SYNONYMS = {
     "split": ("split",),
     "id": ("id", "file_id"),
 }
+_OFFICIAL = {slug(name): name for known in VOCABULARIES.values() for name in known.emotions}
 _SPLIT_NAMES = {
     **{name: "train" for name in ("train", "training")},
     **{name: "validation" for name in ("validation", "val", "valid", "dev", "devel", "development")},
@@ -56,12 +58,17 @@ class _Row:
     cells: Mapping[str, Any]
     """Values by lower-case column name."""
 
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"row {self.number}" if self.number else self.text("file")
+
+    def source(self, column: str) -> str:
+        """Name under which the row has a column; "" if it has none."""
+        return next((name for name in _SYNONYMS[column] if self.cells.get(name) not in (None, "")), "")
+
     def get(self, column: str) -> Any:
-        for name in _SYNONYMS[column]:
-            value = self.cells.get(name)
-            if value not in (None, ""):
-                return value
-        return ""
+        return self.cells.get(self.source(column), "")
 
     def text(self, column: str) -> str:
         return str(self.get(column)).strip()
@@ -79,7 +86,8 @@ def scan(
         source: a .csv or .jsonl file, a folder that holds exactly one such file, or a folder with one
             subfolder of audio per emotion. Paths in a table are relative to the table.
         vocabulary: names and order of the emotions. None takes the intensity columns, or the names that
-            occur: a known vocabulary if they are all of its names, else those names sorted.
+            occur: a known vocabulary if they are all of its names, else those names sorted. Plain columns are taken
+            where nothing else tells of emotions, or where they are all of a known vocabulary.
         split: put every clip into this split, whatever the table says.
         seed: where the table has no split, speakers are drawn 80/10/10 into train, validation and test with
             this seed.
@@ -94,17 +102,30 @@ def scan(
     rows = _walk(path) if table is None else _read(table)
     if not rows:
         raise VocalgenError(f"{source} lists no clips; add rows, or one folder of audio per emotion")
+    try:
+        return _manifest(rows, path if table is None else table.parent, vocabulary, path.stem, split, seed)
+    except VocalgenError as error:
+        raise VocalgenError(f"{table or path}: {error}") from error
+
+
+def _manifest(
+    rows: list[_Row], root: Path, vocabulary: Vocabulary | None, name: str, split: str | None, seed: int
+) -> Manifest:
     if vocabulary is None:
-        vocabulary = _infer_vocabulary(rows, path.stem)
-    root = path if table is None else table.parent
+        vocabulary = _infer_vocabulary(rows, name)
     conditions = [_condition(row, vocabulary, rows) for row in rows]
     splits, split_notes = _splits(rows, split, seed)
     clips = [
         _clip(row, root, clip_split, values)
         for row, clip_split, (values, _) in zip(rows, splits, conditions, strict=True)
     ]
+    by_id: dict[str, _Row] = {}
+    for clip, row in zip(clips, rows, strict=True):
+        first = by_id.setdefault(clip.id, row)
+        if first is not row:
+            raise VocalgenError(f"{row.where}: the id {clip.id!r} is taken by {first.where}; rename one, or add ids")
     notes = dict.fromkeys(note for _, row_notes in conditions for note in row_notes)
-    return Manifest(vocabulary, tuple(clips), (*notes, *split_notes))
+    return Manifest(vocabulary, tuple(clips), (*notes, *split_notes, *_unused(rows, vocabulary)))
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -127,16 +148,12 @@ def _walk(folder: Path) -> list[_Row]:
 
 
 def _read(table: Path) -> list[_Row]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            return _read_jsonl(lines, table) if table.suffix.lower() == ".jsonl" else _read_csv(lines, table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VocalgenError(f"cannot read the table {table} ({getattr(error, 'strerror', None) or error})") from error
+    return _read_jsonl(table) if table.suffix.lower() == ".jsonl" else _read_csv(table)
 
 
-def _read_csv(lines: Iterable[str], table: Path) -> list[_Row]:
-    reader = csv.reader(lines)
-    header = [name.strip().lower() for name in next(reader, [])]
+def _read_csv(table: Path) -> list[_Row]:
+    lines = read_csv(table)
+    header = [name.strip().lower() for name in lines[0]] if lines else []
     repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise VocalgenError(f"{table}: column {', '.join(repeated)} appears twice; keep one")
@@ -144,17 +161,16 @@ def _read_csv(lines: Iterable[str], table: Path) -> list[_Row]:
         todo = separator_hint(header) or "add it"
         raise VocalgenError(f"{table} has no column `file` (found: {', '.join(header) or 'nothing'}); {todo}")
     rows = []
-    for number, cells in enumerate(reader, start=2):
+    for number, cells in enumerate(lines[1:], start=2):
         if cells:
-            if len(cells) != len(header):
-                raise VocalgenError(f"{table}: row {number} has {len(cells)} cells, the header has {len(header)}")
+            check_width(cells, header, f"{table}: row {number}")
             rows.append(_Row(number, dict(zip(header, cells, strict=True))))
     return rows
 
 
-def _read_jsonl(lines: Iterable[str], table: Path) -> list[_Row]:
+def _read_jsonl(table: Path) -> list[_Row]:
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(table).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -178,11 +194,29 @@ def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
             return known
     names = {label for row in rows for label in _names(row.get("emotion"))}
     if not names:
-        raise VocalgenError("the table has neither a column `emotion` nor intensity columns `emotion:<Name>`; add one")
+        plain = dict.fromkeys(_OFFICIAL[slug(column)] for column in columns if slug(column) in _OFFICIAL)
+        if not plain:
+            unused = _unused(rows, None)
+            raise VocalgenError(
+                "the table has neither a column `emotion` nor intensity columns `emotion:<Name>`; add one"
+                + (f" ({unused[0]})" if unused else "")
+            )
+        return match_vocabulary(plain, otherwise=name)
     for known in VOCABULARIES.values():
         if names == set(known.slugs):
             return known
     return Vocabulary(name, tuple(label.replace("-", " ").title() for label in sorted(names)))
+
+
+def _unused(rows: list[_Row], vocabulary: Vocabulary | None) -> list[str]:
+    """A line about the columns that have values and tell nothing here, if there are some."""
+    used = {row.source(column) for row in rows for column in _SYNONYMS} | set(_SYNONYMS["split"])
+    for row in rows:
+        if vocabulary is not None and not row.get("emotion"):
+            used.update(_intensity_columns(tuple(row.cells), vocabulary).values())
+    filled = dict.fromkeys(name for row in rows for name, value in row.cells.items() if value not in (None, ""))
+    unused = [name for name in filled if name not in used]
+    return [f"{count(len(unused), 'column')} not used: {', '.join(unused)}"] if unused else []
 
 
 def _names(emotion: Any) -> set[str]:
@@ -201,14 +235,22 @@ def _condition(row: _Row, vocabulary: Vocabulary, rows: list[_Row]) -> tuple[tup
                 else parse_condition(str(emotion), vocabulary)
             )
             return condition.intensities, condition.notes
-        columns = {slug(column.removeprefix(EMOTION_PREFIX)): column for column in row.cells}
-        missing = [emotion for emotion in vocabulary.emotions if slug(emotion) not in columns]
+        columns = _intensity_columns(tuple(row.cells), vocabulary)
+        missing = [emotion for emotion in vocabulary.emotions if emotion not in columns]
         if missing:
             raise VocalgenError(f"no emotion given, and no intensity column {EMOTION_PREFIX}{missing[0]}")
-        return tuple(_intensity(row, columns[slug(name)], name, rows) for name in vocabulary.emotions), ()
+        return tuple(_intensity(row, columns[name], name, rows) for name in vocabulary.emotions), ()
     except VocalgenError as error:
-        where = f"row {row.number}" if row.number else row.text("file")
-        raise VocalgenError(f"{where}: {error}") from error
+        raise VocalgenError(f"{row.where}: {error}") from error
+
+
+@cache
+def _intensity_columns(columns: tuple[str, ...], vocabulary: Vocabulary) -> dict[str, str]:
+    """The column of each emotion; `emotion:<Name>` goes before a plain name."""
+    by_slug: dict[str, str] = {}
+    for column in sorted(columns, key=lambda column: not column.startswith(EMOTION_PREFIX)):
+        by_slug.setdefault(slug(column.removeprefix(EMOTION_PREFIX)), column)
+    return {name: by_slug[slug(name)] for name in vocabulary.emotions if slug(name) in by_slug}
 
 
 def _intensity(row: _Row, column: str, emotion: str, rows: list[_Row]) -> float:
@@ -270,7 +312,9 @@ def draw_splits(speakers: Iterable[str], seed: int = 0) -> dict[str, str]:
     """
     names = sorted(set(speakers), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
     if len(names) < len(SPLITS):
-        raise VocalgenError(f"{len(names)} speakers cannot fill three splits; add a column split or give one for all")
+        raise VocalgenError(
+            f"{count(len(names), 'speaker')} cannot fill three splits; add a column split or give one for all"
+        )
     validation, test = (max(1, round(share * len(names))) for share in SHARES[1:])
     counts = (len(names) - validation - test, validation, test)
     order = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
