@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 # Before torch or numpy load: one thread gives the same sums everywhere, and nothing asks a network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,6 +39,60 @@ def _settled_torch() -> Iterator[None]:
 def root() -> Path:
     """The source tree: the folder of pyproject.toml."""
     return ROOT
+
+
+class Ran(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ran]
+Line = Callable[..., str]
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line, in this process."""
+    from vocalgen.cli.main import run
+
+    def ran(*arguments: object) -> Ran:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            run([str(argument) for argument in arguments])
+        code = stopped.value.code
+        assert isinstance(code, int)
+        return Ran(code, *capsys.readouterr())
+
+    return ran
+
+
+@pytest.fixture
+def done(command: Command) -> Line:
+    """A command that must succeed: what it prints."""
+
+    def printed(*arguments: object) -> str:
+        ran = command(*arguments)
+        assert ran.code == 0, ran.err
+        return ran.out.strip()
+
+    return printed
+
+
+@pytest.fixture
+def refused(command: Command) -> Line:
+    """A command that must be refused: its one line."""
+
+    def said(*arguments: object) -> str:
+        ran = command(*arguments)
+        lines = [line for line in ran.err.splitlines() if not line.startswith("warning: ")]
+        assert (ran.code, ran.out) == (2, ""), ran
+        assert len(lines) == 1 and lines[0].startswith("error: "), ran.err
+        return lines[0]
+
+    return said
 
 
 Launch = Callable[..., "subprocess.CompletedProcess[str]"]

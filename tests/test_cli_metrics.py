@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from bursts import burst
+from conftest import Line
 from small_corpus import EMOTIONS, MEL, RATE, write_corpus
 
 from vocalgen import audio
@@ -26,8 +26,6 @@ from vocalgen.metrics.heep import heep
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.recognition.clips import FolderClips
 from vocalgen.recognition.scorer import Scorer
-
-Call = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -43,36 +41,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
             audio.write(folder / "clips" / slug(name) / f"{clip:02d}.wav", wave, RATE)
     (folder / "clips" / "awe" / "99.wav").write_bytes(b"RIFF")
     return folder
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs a verb that must succeed; what it prints."""
-
-    def invoke(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            vocalgen(list(map(str, arguments)))
-        printed = capsys.readouterr()
-        assert stopped.value.code == 0, printed.err
-        return printed.out.strip()
-
-    return invoke
-
-
-@pytest.fixture
-def refused(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs a verb that must be refused; its one line."""
-
-    def invoke(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            vocalgen(list(map(str, arguments)))
-        printed = capsys.readouterr()
-        lines = [line for line in printed.err.splitlines() if not line.startswith("warning: ")]
-        assert stopped.value.code == 2 and printed.out == "", printed
-        assert len(lines) == 1 and lines[0].startswith("error: "), printed.err
-        return lines[0]
-
-    return invoke
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +86,10 @@ def test_embed_takes_splits_of_a_manifest(stored: tuple[Path, Path]) -> None:
     assert np.bincount(found.labels).tolist() == [44, 44, 44]
 
 
-def test_embed_names_unknown_folders_themselves(corpus: Path, tmp_path: Path, call: Call) -> None:
+def test_embed_names_unknown_folders_themselves(corpus: Path, tmp_path: Path, done: Line) -> None:
     for name in ("bellow", "awe"):
         audio.write(tmp_path / "clips" / name / "0.wav", burst(1, 0.4, RATE), RATE)
-    out = call("embed", tmp_path / "clips", "-o", tmp_path / "e.npz", "--encoder", corpus / "scorer", "--device", "cpu")
+    out = done("embed", tmp_path / "clips", "-o", tmp_path / "e.npz", "--encoder", corpus / "scorer", "--device", "cpu")
     assert out == f"{tmp_path / 'e.npz'}: 2 embeddings of dimension 4 by scorer"
     found = load_embeddings(tmp_path / "e.npz")
     assert found.source.emotions == ("awe", "bellow")
@@ -143,7 +111,7 @@ def test_embed_names_unknown_folders_themselves(corpus: Path, tmp_path: Path, ca
     ],
 )
 def test_embed_refuses_in_one_line(
-    arguments: list[str], message: str, corpus: Path, tmp_path: Path, refused: Call
+    arguments: list[str], message: str, corpus: Path, tmp_path: Path, refused: Line
 ) -> None:
     given = [text.replace("CORPUS", str(corpus)).replace("OUT", str(tmp_path)) for text in arguments]
     given += [] if "--encoder" in given else ["--encoder", str(corpus / "scorer")]
@@ -151,7 +119,7 @@ def test_embed_refuses_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_distances_are_those_of_the_library(stored: tuple[Path, Path], call: Call) -> None:
+def test_distances_are_those_of_the_library(stored: tuple[Path, Path], done: Line) -> None:
     a, b = stored
     x, y = load_embeddings(a), load_embeddings(b)
     sx, sy = Statistics.of(x.embeddings), Statistics.of(y.embeddings)
@@ -165,61 +133,61 @@ def test_distances_are_those_of_the_library(stored: tuple[Path, Path], call: Cal
         ("kid",): kernel.kid(x.embeddings, y.embeddings),
     }
     for (verb, *options), value in expected.items():
-        assert float(call("metrics", verb, a, b, *options)) == pytest.approx(value, rel=1e-5), verb
-    lines = dict(line.split() for line in call("metrics", "manifold", a, b, "-k", 3).splitlines())
+        assert float(done("metrics", verb, a, b, *options)) == pytest.approx(value, rel=1e-5), verb
+    lines = dict(line.split() for line in done("metrics", "manifold", a, b, "-k", 3).splitlines())
     assert {name: float(text) for name, text in lines.items()} == pytest.approx(
         manifold.manifold(x.embeddings, y.embeddings, 3)._asdict(), rel=1e-5
     )
-    assert float(call("metrics", "vendi", a)) == pytest.approx(manifold.vendi_score(x.embeddings), rel=1e-5)
+    assert float(done("metrics", "vendi", a)) == pytest.approx(manifold.vendi_score(x.embeddings), rel=1e-5)
 
 
-def test_one_emotion_is_taken_of_both_sides(stored: tuple[Path, Path], call: Call) -> None:
+def test_one_emotion_is_taken_of_both_sides(stored: tuple[Path, Path], done: Line) -> None:
     x, y = (load_embeddings(path) for path in stored)
     parts = [Statistics.of(side.embeddings[side.labels == 2]) for side in (x, y)]
-    printed = json.loads(call("metrics", "fid", *stored, "--emotion", "surprise-positive", "--json"))
+    printed = json.loads(done("metrics", "fid", *stored, "--emotion", "surprise-positive", "--json"))
     assert printed["value"] == pytest.approx(frechet_distance(*parts))
     assert printed["n"] == [12, 44]
 
 
-def test_json_says_what_the_number_depends_on(stored: tuple[Path, Path], call: Call) -> None:
+def test_json_says_what_the_number_depends_on(stored: tuple[Path, Path], done: Line) -> None:
     found = load_embeddings(stored[0])
-    printed = json.loads(call("metrics", "fd-infinity", *stored, "--json"))
+    printed = json.loads(done("metrics", "fd-infinity", *stored, "--json"))
     assert printed["n"] == [36, 132]
     assert (printed["encoder"], printed["checksum"]) == ("scorer", found.source.checksum)
     assert printed["sizes"][0] == 36 or printed["sizes"][-1] == 36
     assert len(printed["distances"]) == len(printed["sizes"]) and printed["metric"] == "fd-infinity"
-    printed = json.loads(call("metrics", "kad", *stored, "--permutations", 20, "--json"))
+    printed = json.loads(done("metrics", "kad", *stored, "--permutations", 20, "--json"))
     assert 1 / 21 <= printed["p"] <= 1
 
 
 def test_statistics_files_and_official_pickles_stand_in_for_embeddings(
-    stored: tuple[Path, Path], tmp_path: Path, call: Call
+    stored: tuple[Path, Path], tmp_path: Path, done: Line
 ) -> None:
     a, b = stored
     y = load_embeddings(b).embeddings
-    plain = call("metrics", "fid", a, b)
-    assert call("metrics", "statistics", b, "-o", tmp_path / "s.npz").endswith(": 132 embeddings of dimension 4")
-    assert call("metrics", "fid", a, tmp_path / "s.npz") == plain
+    plain = done("metrics", "fid", a, b)
+    assert done("metrics", "statistics", b, "-o", tmp_path / "s.npz").endswith(": 132 embeddings of dimension 4")
+    assert done("metrics", "fid", a, tmp_path / "s.npz") == plain
     with open(tmp_path / "official.pkl", "wb") as file:
         pickle.dump({"mu": y.mean(axis=0), "sigma": np.cov(y.T)}, file)
-    printed = json.loads(call("metrics", "fid", a, tmp_path / "official.pkl", "--json"))
+    printed = json.loads(done("metrics", "fid", a, tmp_path / "official.pkl", "--json"))
     assert printed["value"] == pytest.approx(float(plain), rel=1e-5)
     assert printed["n"] == [36, None]
-    assert call("metrics", "fd-infinity", a, tmp_path / "official.pkl") == call("metrics", "fd-infinity", a, b)
-    call("metrics", "statistics", a, b, "-o", tmp_path / "both.npz")
+    assert done("metrics", "fd-infinity", a, tmp_path / "official.pkl") == done("metrics", "fd-infinity", a, b)
+    done("metrics", "statistics", a, b, "-o", tmp_path / "both.npz")
     both = np.concatenate([load_embeddings(a).embeddings, y])
     expected = frechet_distance(Statistics.of(both), Statistics.of(y))
-    assert float(call("metrics", "fid", tmp_path / "both.npz", b)) == pytest.approx(expected, rel=1e-5)
+    assert float(done("metrics", "fid", tmp_path / "both.npz", b)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_sets_that_cannot_be_compared_are_refused(
-    corpus: Path, stored: tuple[Path, Path], tmp_path: Path, refused: Call, call: Call
+    corpus: Path, stored: tuple[Path, Path], tmp_path: Path, refused: Line, done: Line
 ) -> None:
     a, b = stored
     torch.manual_seed(1)
     network = MelClassifier(MEL.to_dict(), EMOTIONS.emotions, 4, (4, 6), (16, 24), (1, 1))
     network.save_pretrained(tmp_path / "other")
-    call("embed", corpus / "clips", "-o", tmp_path / "o.npz", "--encoder", tmp_path / "other", "--device", "cpu")
+    done("embed", corpus / "clips", "-o", tmp_path / "o.npz", "--encoder", tmp_path / "other", "--device", "cpu")
     assert "embeddings of two encoders cannot be compared" in refused("metrics", "fid", a, tmp_path / "o.npz")
     with open(tmp_path / "official.pkl", "wb") as file:
         pickle.dump({"mu": np.zeros(256), "sigma": np.eye(256)}, file)
@@ -257,45 +225,43 @@ def heard(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.array([[clip.startswith(name.lower()) for name in names] for clip in clips], float), np.array(mean)
 
 
-def test_heep_from_folder_names_and_from_a_table(ratings: Path, tmp_path: Path, call: Call) -> None:
+def test_heep_from_folder_names_and_from_a_table(ratings: Path, tmp_path: Path, done: Line) -> None:
     targets, means = heard(ratings)
     overall = np.corrcoef(targets.ravel(), means.ravel())[0, 1]
-    assert float(call("metrics", "heep", ratings)) == pytest.approx(overall, rel=1e-5)
+    assert float(done("metrics", "heep", ratings)) == pytest.approx(overall, rel=1e-5)
     column = np.corrcoef(targets[:, 2], means[:, 2])[0, 1]
-    assert float(call("metrics", "heep", ratings, "--emotion", "triumph")) == pytest.approx(column, rel=1e-5)
+    assert float(done("metrics", "heep", ratings, "--emotion", "triumph")) == pytest.approx(column, rel=1e-5)
     row = np.corrcoef(targets[4:].ravel(), means[4:].ravel())[0, 1]
     option = ("--emotion", "Triumph", "--reading", "row")
-    assert float(call("metrics", "heep", ratings, *option)) == pytest.approx(row, rel=1e-5)
+    assert float(done("metrics", "heep", ratings, *option)) == pytest.approx(row, rel=1e-5)
     # Another assignment, and one by intensities in another order of rows.
     meant = ["awe/0.wav,fear", "awe/3.wav,fear", "fear/1.wav,AWE", "fear/4.wav,awe", "triumph/2.wav,horror"]
     table = write(tmp_path / "t.csv", "clip,emotion", *meant, "triumph/5.wav,Triumph", "unrated,awe")
     swapped = np.array([[0, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1]], float)
     expected = heep(swapped, means).overall
-    assert float(call("metrics", "heep", ratings, "--targets", table)) == pytest.approx(expected, rel=1e-5)
+    assert float(done("metrics", "heep", ratings, "--targets", table)) == pytest.approx(expected, rel=1e-5)
     soft = swapped * 0.7 + 0.1
     names = ("awe/0.wav", "awe/3.wav", "fear/1.wav", "fear/4.wav", "triumph/2.wav", "triumph/5.wav")
     rows = [[name, *values] for name, values in zip(names, soft, strict=True)][::-1]
     table = write(tmp_path / "s.csv", ["clip", "awe", "fear", "triumph"], *rows)
-    assert float(call("metrics", "heep", ratings, "--targets", table)) == pytest.approx(expected, rel=1e-5)
+    assert float(done("metrics", "heep", ratings, "--targets", table)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_heep_in_json_has_intervals_and_reasons(ratings: Path, tmp_path: Path, call: Call) -> None:
-    printed = json.loads(call("metrics", "heep", ratings, "--json", "--draws", 200))
+def test_heep_in_json_has_intervals_and_reasons(ratings: Path, tmp_path: Path, done: Line) -> None:
+    printed = json.loads(done("metrics", "heep", ratings, "--json", "--draws", 200))
     low, high = printed["interval"]
     assert low < printed["value"] < high <= 1
     assert (printed["clips"], printed["raters"], set(printed["emotions"])) == (6, 3, {"Awe", "Fear", "Triumph"})
     flat = write(tmp_path / "flat.csv", "rater,clip,Awe,Fear", "r,awe/0.wav,50,9", "r,fear/1.wav,50,80")
-    printed = json.loads(call("metrics", "heep", flat, "--json", "--draws", 0))
+    printed = json.loads(done("metrics", "heep", flat, "--json", "--draws", 0))
     assert printed["emotions"] == {"Awe": None, "Fear": pytest.approx(1.0)}
     assert printed["reasons"] == {"Awe": "all ratings are equal"} and "interval" not in printed
 
 
-def test_clips_that_were_not_fully_rated_are_left_out(
-    ratings: Path, tmp_path: Path, call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = call("metrics", "heep", ratings)
+def test_clips_that_were_not_fully_rated_are_left_out(ratings: Path, tmp_path: Path, done: Line) -> None:
+    before = done("metrics", "heep", ratings)
     ratings.write_text(ratings.read_text() + "r0,awe/9.wav,50,,\n")
-    assert call("metrics", "heep", ratings) == before
+    assert done("metrics", "heep", ratings) == before
 
 
 @pytest.mark.parametrize(
@@ -312,14 +278,14 @@ def test_clips_that_were_not_fully_rated_are_left_out(
         (["ALL", "x"], "'x' is no number"),
     ],
 )
-def test_bad_targets_are_refused(rows: list[str], message: str, ratings: Path, tmp_path: Path, refused: Call) -> None:
+def test_bad_targets_are_refused(rows: list[str], message: str, ratings: Path, tmp_path: Path, refused: Line) -> None:
     if rows[0] == "ALL":
         names = ("awe/0.wav", "awe/3.wav", "fear/1.wav", "fear/4.wav", "triumph/2.wav", "triumph/5.wav")
         rows = ["clip,Awe", *(f"{name},{rows[1]}" for name in names)]
     assert message in refused("metrics", "heep", ratings, "--targets", write(tmp_path / "t.csv", *rows))
 
 
-def test_rating_verbs_refuse_in_one_line(ratings: Path, tmp_path: Path, refused: Call) -> None:
+def test_rating_verbs_refuse_in_one_line(ratings: Path, tmp_path: Path, refused: Line) -> None:
     bare = write(tmp_path / "bare.csv", "rater,clip,Awe", "r,1.wav,0.5")
     assert "clip '1.wav' has no emotion folder in its name" in refused("metrics", "heep", bare)
     strange = write(tmp_path / "strange.csv", "rater,clip,Awe", "r,wae/1.wav,0.5")
@@ -333,39 +299,39 @@ def test_rating_verbs_refuse_in_one_line(ratings: Path, tmp_path: Path, refused:
     assert "complete ratings" in refused("metrics", "agreement", ratings, "--measure", "icc2")
 
 
-def test_agreement_of_the_textbook(tmp_path: Path, call: Call) -> None:
+def test_agreement_of_the_textbook(tmp_path: Path, done: Line) -> None:
     # The ratings of Shrout and Fleiss (1979, table 2): ICC(2, 1) is .29, ICC(3, k) .91.
     table = ([9, 6, 8, 7, 10, 6], [2, 1, 4, 1, 5, 2], [5, 3, 6, 2, 6, 4], [8, 2, 8, 6, 9, 7])
     rows = [[f"r{r}", f"{n}.wav", value] for r, values in enumerate(table) for n, value in enumerate(values)]
     path = write(tmp_path / "r.csv", ["rater", "clip", "Fear"], *rows)
-    assert float(call("metrics", "agreement", path, "--measure", "icc2")) == pytest.approx(0.29, abs=0.005)
-    of_one = call("metrics", "agreement", path, "--measure", "icc3k", "--emotion", "fear")
+    assert float(done("metrics", "agreement", path, "--measure", "icc2")) == pytest.approx(0.29, abs=0.005)
+    of_one = done("metrics", "agreement", path, "--measure", "icc3k", "--emotion", "fear")
     assert float(of_one) == pytest.approx(0.91, abs=0.005)
-    printed = json.loads(call("metrics", "agreement", path, "--json"))
+    printed = json.loads(done("metrics", "agreement", path, "--json"))
     assert (printed["metric"], printed["raters"], printed["items"]) == ("alpha", 4, 6)
     assert printed["value"] < 0.29  # the levels of the raters differ
     some = write(tmp_path / "some.csv", ["rater", "clip", "Fear"], *rows[:-1], ["r3", "other.wav", 5])
-    assert float(call("metrics", "agreement", some, "--measure", "icc1")) == pytest.approx(
+    assert float(done("metrics", "agreement", some, "--measure", "icc1")) == pytest.approx(
         icc_one_way([[*row, np.nan] for row in table[:3]] + [[8, 2, 8, 6, 9, np.nan, 5]]).icc1, rel=1e-4
     )
 
 
-def test_s_gen_of_the_published_row(tmp_path: Path, root: Path, call: Call, refused: Call) -> None:
+def test_s_gen_of_the_published_row(tmp_path: Path, root: Path, done: Line, refused: Line) -> None:
     with open(root / "eval" / "published" / "exvo-generate.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["table"] == "6b"]
     cells = {(row["emotion"], row["metric"]): row["value"] for row in rows}
     lines = [[name, cells.get((name, "FID"), ""), cells.get((name, "HEEP"), "")] for name in HUME10.emotions]
     table = write(tmp_path / "t.csv", ["emotion", "fid", "heep"], *lines)
-    assert float(call("metrics", "s-gen", table)) == pytest.approx(0.1725, abs=0.002)
-    printed = json.loads(call("metrics", "s-gen", table, "--json", "--missing", "skip"))
+    assert float(done("metrics", "s-gen", table)) == pytest.approx(0.1725, abs=0.002)
+    printed = json.loads(done("metrics", "s-gen", table, "--json", "--missing", "skip"))
     assert "Triumph" not in printed["emotions"]
     assert printed["value"] == pytest.approx(np.mean(list(printed["emotions"].values())))
     assert "Triumph has no FID" in refused("metrics", "s-gen", table, "--missing", "error")
     assert "--missing none: choose zero, skip, error" in refused("metrics", "s-gen", table, "--missing", "none")
     capped = write(tmp_path / "c.csv", "emotion,fid,heep", "awe,0.01,nan")
-    assert float(call("metrics", "s-gen", capped, "--cap", 1)) == pytest.approx(0.05)
-    assert call("metrics", "s-gen", capped, "--undefined", "nan") == "nan"
-    assert json.loads(call("metrics", "s-gen", capped, "--undefined", "nan", "--json"))["value"] is None
+    assert float(done("metrics", "s-gen", capped, "--cap", 1)) == pytest.approx(0.05)
+    assert done("metrics", "s-gen", capped, "--undefined", "nan") == "nan"
+    assert json.loads(done("metrics", "s-gen", capped, "--undefined", "nan", "--json"))["value"] is None
     wrong = write(tmp_path / "w.csv", "emotion,fid,heep", "awe,-1,0.5")
     assert "the Fréchet distance must be positive" in refused("metrics", "s-gen", wrong)
 
@@ -381,7 +347,7 @@ def pairs(tmp_path: Path) -> tuple[Path, Path, np.ndarray, np.ndarray]:
     return truth, prediction, t, p
 
 
-def test_scores_join_on_ids_and_not_on_order(tmp_path: Path, call: Call) -> None:
+def test_scores_join_on_ids_and_not_on_order(tmp_path: Path, done: Line) -> None:
     truth, prediction, t, p = pairs(tmp_path)
     expected = {
         "ccc": 2 * np.cov(t, p, ddof=0)[0, 1] / (t.var() + p.var() + (t.mean() - p.mean()) ** 2),
@@ -390,23 +356,23 @@ def test_scores_join_on_ids_and_not_on_order(tmp_path: Path, call: Call) -> None
         "mae": np.abs(t - p).mean(),
     }
     for verb, value in expected.items():
-        assert float(call("metrics", verb, truth, prediction, "--column", "awe")) == pytest.approx(value, rel=1e-5), (
+        assert float(done("metrics", verb, truth, prediction, "--column", "awe")) == pytest.approx(value, rel=1e-5), (
             verb
         )
-    assert float(call("metrics", "uar", truth, prediction, "--column", "country")) == 0.5
-    official = float(call("metrics", "ccc", truth, prediction, "--column", "awe", "--compat", "hume2022"))
+    assert float(done("metrics", "uar", truth, prediction, "--column", "country")) == 0.5
+    official = float(done("metrics", "ccc", truth, prediction, "--column", "awe", "--compat", "hume2022"))
     assert official == round(official, 4) < expected["ccc"]
     options = ("--column", "awe", "--clusters", "speaker", "--json", "--draws", 200)
-    printed = json.loads(call("metrics", "pearson", truth, prediction, *options))
+    printed = json.loads(done("metrics", "pearson", truth, prediction, *options))
     low, high = printed["interval"]
     assert low < printed["value"] < high and printed["n"] == 60 and printed["clusters"] == "speaker"
-    assert json.loads(call("metrics", "uar", truth, prediction, "--column", "country", "--json"))["interval"] == [
+    assert json.loads(done("metrics", "uar", truth, prediction, "--column", "country", "--json"))["interval"] == [
         0.5,
         0.5,
     ]
 
 
-def test_tables_that_do_not_match_are_refused(tmp_path: Path, refused: Call) -> None:
+def test_tables_that_do_not_match_are_refused(tmp_path: Path, refused: Line) -> None:
     truth, prediction, *_ = pairs(tmp_path)
     for message, verb, *options in (
         ("has no column 'fear'; it has clip, speaker", "mae", "--column", "fear"),
@@ -426,17 +392,17 @@ def test_tables_that_do_not_match_are_refused(tmp_path: Path, refused: Call) -> 
     assert "NaN or infinity" in refused("metrics", "mae", truth, blank, "--column", "awe")
 
 
-def test_s_mtl(call: Call, refused: Call) -> None:
+def test_s_mtl(done: Line, refused: Line) -> None:
     given = ("--ccc", 0.416, "--uar", 0.506, "--mae", 4.22)
-    assert float(call("metrics", "s-mtl", *given)) == pytest.approx(0.349, abs=0.0005)
-    assert float(call("metrics", "s-mtl", *given, "--literal")) == pytest.approx(0.650, abs=0.0005)
+    assert float(done("metrics", "s-mtl", *given)) == pytest.approx(0.349, abs=0.0005)
+    assert float(done("metrics", "s-mtl", *given, "--literal")) == pytest.approx(0.650, abs=0.0005)
     assert "MAE of at least 0" in refused("metrics", "s-mtl", "--ccc", 0.4, "--uar", 0.5, "--mae", -1)
 
 
-def test_every_verb_explains_itself(call: Call) -> None:
-    listing = call("metrics", "--help")
+def test_every_verb_explains_itself(done: Line) -> None:
+    listing = done("metrics", "--help")
     verbs: Any = ("fid", "fd-infinity", "kad", "kid", "manifold", "vendi", "statistics", "heep", "s-gen", "agreement",
                   "ccc", "pearson", "spearman", "mae", "uar", "s-mtl")  # fmt: skip
     for verb in verbs:
         assert verb in listing
-        assert "--json" in call("metrics", verb, "--help") or verb == "statistics"
+        assert "--json" in done("metrics", verb, "--help") or verb == "statistics"

@@ -17,12 +17,12 @@ import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState
+from conftest import Command
 from debug import debug_pipeline, debug_stylegan2, debug_vocoder
 from small_corpus import EMOTIONS, MEL, PREPARE, write_corpus
 from torch import Tensor
 
 from vocalgen import VocalBurstPipeline, VocalgenError, audio
-from vocalgen.cli import main as cli
 from vocalgen.config import build, load_config
 from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.data import CacheConfig, WaveCache
@@ -422,21 +422,13 @@ def export(root: Path) -> Callable[..., None]:
     return lambda *arguments: module.main([str(argument) for argument in arguments])
 
 
-def sample(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        cli.run(["sample", *map(str, arguments)])
-    shown = capsys.readouterr()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code, shown.out, shown.err
-
-
 def test_from_the_recipe_to_a_clip(
-    corpus: Path, tmp_path: Path, root: Path, export: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    corpus: Path, tmp_path: Path, root: Path, export: Callable[..., None], command: Command
 ) -> None:
     config, run, made = tmp_path / "config.yaml", tmp_path / "run", tmp_path / "made"
     config.write_text(yaml.safe_dump(values(corpus, run, 2, loop={"preview_every": 2})))
-    command = [sys.executable, str(root / "recipes" / "train_gan.py"), str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    recipe = [sys.executable, str(root / "recipes" / "train_gan.py"), str(config)]
+    done = subprocess.run(recipe, capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     names = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     expected = {"config.yaml", "environment.json", "metrics.jsonl", "state/step-2/state.pt", "export/config.json",
@@ -450,9 +442,8 @@ def test_from_the_recipe_to_a_clip(
     assert pipe.settings() == Truncation(0.5) == read_settings(made)
     assert pipe.emotions.emotions == EMOTIONS.emotions == read_vocabulary(made).emotions
     assert pipe.generator.dtype == torch.float32 and pipe.mel == MEL
-    capsys.readouterr()
     base = ["-e", "awe", "--checkpoint", made, "--seed", 3]
-    assert sample(capsys, *base, "--psi", 0.7, "-o", tmp_path / "clip.wav")[::2] == (0, "")
+    assert command("sample", *base, "--psi", 0.7, "-o", tmp_path / "clip.wav")[::2] == (0, "")
     wave, rate = audio.read(tmp_path / "clip.wav")
     clip = pipe("awe", seed=3, psi=0.7).clips[0]
     assert rate == 8000 and len(wave) == len(clip)
@@ -545,9 +536,9 @@ def test_half_precision_stays_near_and_above_the_floor(
     ],
 )
 def test_what_stylegan2_cannot_be_asked_for(
-    options: list[object], words: str, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: list[object], words: str, saved: Path, tmp_path: Path, command: Command
 ) -> None:
-    code, out, err = sample(capsys, "-e", "awe", "--checkpoint", saved, "-o", tmp_path, *options)
+    code, out, err = command("sample", "-e", "awe", "--checkpoint", saved, "-o", tmp_path, *options)
     assert (code, out) == (2, "") and err.startswith("error: ") and words in err and err.count("\n") == 1
     assert not list(tmp_path.iterdir())
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Launch
+from conftest import Command, Launch
 from debug import debug_pipeline
 
 from vocalgen import VocalgenError, audio
-from vocalgen.cli import main as cli
 from vocalgen.emotions import EMOGATOR30
 from vocalgen.generation import batch
 from vocalgen.generation.batch import MANIFEST, PARTS, RUN, Job, Recipe, Run, conclude, finished, plan, prepare
@@ -240,15 +239,7 @@ def test_timing_adds_up(synthesis: Synthesis, tmp_path: Path) -> None:
     assert timing.untrimmed == pytest.approx(3 * synthesis.seconds)
 
 
-def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        cli.run(["generate", *map(str, arguments)])
-    shown = capsys.readouterr()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code, shown.out, shown.err
-
-
-def test_the_command(debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(debug_checkpoint: Path, tmp_path: Path, command: Command) -> None:
     arguments = [
         "--out",
         tmp_path / "g",
@@ -263,7 +254,7 @@ def test_the_command(debug_checkpoint: Path, tmp_path: Path, capsys: pytest.Capt
         "--device",
         "cpu",
     ]
-    code, out, _ = command(capsys, *arguments, "--format", "flac", "--steps", 2)
+    code, out, _ = command("generate", *arguments, "--format", "flac", "--steps", 2)
     assert code == 0
     assert "4 clips" in out and "x real time" in out and "vocoder" in out
     lines = read_manifest(tmp_path / "g")
@@ -272,9 +263,9 @@ def test_the_command(debug_checkpoint: Path, tmp_path: Path, capsys: pytest.Capt
     ]  # fmt: skip
     assert lines[0]["checkpoint"] == checkpoint_sha256(debug_checkpoint)
     assert lines[0]["sampling"]["steps"] == 2
-    code, out, _ = command(capsys, *arguments, "--format", "flac", "--steps", 2)
+    code, out, _ = command("generate", *arguments, "--format", "flac", "--steps", 2)
     assert (code, "nothing was left to do" in out) == (0, True)
-    code, _, err = command(capsys, *arguments, "--format", "flac", "--steps", 3)
+    code, _, err = command("generate", *arguments, "--format", "flac", "--steps", 3)
     assert code == 2 and "made otherwise (sampling" in err and err.count("\n") == 1
 
 
@@ -298,11 +289,11 @@ def test_the_command(debug_checkpoint: Path, tmp_path: Path, capsys: pytest.Capt
 def test_bad_arguments(
     debug_checkpoint: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
     arguments: list[object],
     words: str,
 ) -> None:
-    code, _, err = command(capsys, "--out", tmp_path / "g", "--checkpoint", debug_checkpoint, *arguments)
+    code, _, err = command("generate", "--out", tmp_path / "g", "--checkpoint", debug_checkpoint, *arguments)
     assert code == 2 and words in err and err.startswith("error: ") and err.count("\n") == 1
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # the folder takes other settings
 

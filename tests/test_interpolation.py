@@ -7,23 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import Line
 from debug import debug_pipeline, debug_stylegan2
 from safetensors.torch import load_file
 
 from vocalgen import audio
-from vocalgen.cli.main import run
 from vocalgen.emotions import EMOGATOR30, one_hot
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.interpolation import GAP, End, interpolate, joined
 from vocalgen.generation.inversion import invert
 from vocalgen.generation.pipeline import BurstPipeline, StyleGAN2Pipeline
-
-
-def call(*arguments: object) -> int:
-    """Exit code of the command."""
-    with pytest.raises(SystemExit) as stopped:
-        run([str(argument) for argument in arguments])
-    return int(stopped.value.code or 0)
 
 
 @pytest.fixture(scope="module", params=["diffusion", "stylegan2"])
@@ -103,19 +96,16 @@ def test_the_search_finds_its_own_clips(gan: StyleGAN2Pipeline) -> None:
         invert(gan, wave, torch.tensor(one_hot("Awe", EMOGATOR30)), steps=0)
 
 
-def test_the_verbs_write_what_they_say(
-    folder: Path, gan: StyleGAN2Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verbs_write_what_they_say(folder: Path, gan: StyleGAN2Pipeline, tmp_path: Path, done: Line) -> None:
     common = ["--checkpoint", folder]
-    assert call("interpolate", "--from", "awe", "--to", "fear", "-n", 3, "-o", tmp_path / "way", *common) == 0
+    done("interpolate", "--from", "awe", "--to", "fear", "-n", 3, "-o", tmp_path / "way", *common)
     assert sorted(path.name for path in (tmp_path / "way").iterdir()) == ["000.wav", "001.wav", "002.wav"]
     wave, rate = audio.read(tmp_path / "way" / "000.wav")
     np.testing.assert_allclose(wave, gan("awe").clips[0], atol=1e-3)
-    assert call("interpolate", "--from", "awe", "--to-seed", 4, "-o", tmp_path / "one.flac", *common) == 0
+    done("interpolate", "--from", "awe", "--to-seed", 4, "-o", tmp_path / "one.flac", *common)
     assert audio.read(tmp_path / "one.flac")[1] == rate
     clip = tmp_path / "way" / "001.wav"
-    assert call("invert", clip, "-e", "awe", "--steps", 3, "-o", tmp_path / "found", *common) == 0
-    assert "before the search" in capsys.readouterr().out
+    assert "before the search" in done("invert", clip, "-e", "awe", "--steps", 3, "-o", tmp_path / "found", *common)
     assert load_file(tmp_path / "found" / "001.safetensors")["w"].shape[0] == gan.generator.styles
     assert (tmp_path / "found" / "001.wav").is_file()
 
@@ -133,15 +123,12 @@ def test_the_verbs_write_what_they_say(
     ],
 )
 def test_the_verbs_refuse_in_one_line(
-    folder: Path, tmp_path: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, arguments: list[str], words: str, refused: Line
 ) -> None:
     audio.write(tmp_path / "clip.wav", 0.1 * np.sin(np.arange(8000) / 9).astype(np.float32), 24_000)
     given = [str(tmp_path / "clip.wav") if argument == "CLIP" else argument for argument in arguments]
-    assert call(*given, "--checkpoint", folder, "-o", tmp_path / "out") == 2
-    error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1
+    assert words in refused(*given, "--checkpoint", folder, "-o", tmp_path / "out")
 
 
-def test_diffusion_cannot_be_searched(debug_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("invert", "clip.wav", "-e", "awe", "--checkpoint", debug_checkpoint) == 2
-    assert "no StyleGAN2 checkpoint" in capsys.readouterr().err
+def test_diffusion_cannot_be_searched(debug_checkpoint: Path, refused: Line) -> None:
+    assert "no StyleGAN2 checkpoint" in refused("invert", "clip.wav", "-e", "awe", "--checkpoint", debug_checkpoint)

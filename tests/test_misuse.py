@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from bursts import burst
+from conftest import Command, Line
 from debug import debug_pipeline, debug_stylegan2
 from safetensors.torch import load_file, save_file
 
 from vocalgen import VocalgenError, audio
 from vocalgen.atomic import atomic_path, atomic_write_text
-from vocalgen.cli import main as cli
 from vocalgen.corpora.folder import scan
 from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.emotions import Vocabulary
@@ -29,14 +29,6 @@ from vocalgen.generation.loading import load_synthesiser
 from vocalgen.metrics.frechet import gaussian_distance
 from vocalgen.metrics.prediction import bootstrap, ccc, s_mtl, uar
 from vocalgen.metrics.s_gen import s_gen
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as stop:
-        cli.run([str(argument) for argument in arguments])
-    assert isinstance(stop.value.code, int)
-    return stop.value.code, " ".join(capsys.readouterr().err.split())
-
 
 # Files
 
@@ -52,20 +44,20 @@ def test_what_is_neither_file_nor_folder_is_never_replaced(tmp_path: Path) -> No
         atomic_write_text(os.devnull, "x")
 
 
-def test_a_manifest_never_takes_the_place_of_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_never_takes_the_place_of_a_recording(tmp_path: Path, command: Command) -> None:
     clip = tmp_path / "awe" / "1.wav"
     audio.write(clip, burst(0, 0.3, 8000), 8000)
     before = clip.read_bytes()
-    code, said = run(capsys, "data", "prepare", "folder", tmp_path, "--split", "train", "--out", clip)
+    code, _, said = command("data", "prepare", "folder", tmp_path, "--split", "train", "--out", clip)
     assert code == 2 and "ends in .csv" in said and clip.read_bytes() == before
 
 
-def test_names_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_no_text(tmp_path: Path, command: Command) -> None:
     folder = tmp_path / "clips" / "awe"
     audio.write(folder / "1.wav", burst(0, 0.3, 8000), 8000)
     os.rename(folder / "1.wav", os.fsencode(folder) + b"/lat\xe9.wav")
     out = tmp_path / "m.csv"
-    code, said = run(capsys, "data", "prepare", "folder", folder.parent, "--split", "train", "--out", out)
+    code, _, said = command("data", "prepare", "folder", folder.parent, "--split", "train", "--out", out)
     assert code == 2 and "rename the file" in said and not out.exists()
 
 
@@ -116,7 +108,7 @@ def test_options_may_stand_anywhere(root: Path, tmp_path: Path) -> None:
 # Checkpoints
 
 
-def test_weights_that_are_no_numbers(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_that_are_no_numbers(checkpoint: Path, tmp_path: Path, command: Command) -> None:
     broken = tmp_path / "broken"
     debug_pipeline().save_pretrained(broken)
     file = next((broken / "transformer").glob("*.safetensors"))
@@ -126,7 +118,7 @@ def test_weights_that_are_no_numbers(checkpoint: Path, tmp_path: Path, capsys: p
     save_file(weights, file)
     with pytest.raises(VocalgenError, match=f"the weights hold NaN or infinity, first in {name}"):
         load_synthesiser(broken)
-    code, said = run(capsys, "sample", "-e", "awe", "--checkpoint", broken, "-o", tmp_path / "clip.wav")
+    code, _, said = command("sample", "-e", "awe", "--checkpoint", broken, "-o", tmp_path / "clip.wav")
     assert code == 2 and "the weights hold NaN" in said and not (tmp_path / "clip.wav").exists()
 
 
@@ -153,39 +145,32 @@ def test_an_empty_name_is_not_the_default() -> None:
         resolve_checkpoint("")
 
 
-def test_an_emotion_in_two_spellings_is_one(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_emotion_in_two_spellings_is_one(checkpoint: Path, tmp_path: Path, done: Line) -> None:
     emotions = ["-e", "awe", "-e", "AWE", "-e", "awe=1,fear=0"]
-    with pytest.raises(SystemExit):
-        cli.run(["sample", *emotions, "--checkpoint", str(checkpoint), "-o", str(tmp_path)])
-    assert capsys.readouterr().out.count("\n") == 1 and len(list(tmp_path.iterdir())) == 1
+    printed = done("sample", *emotions, "--checkpoint", checkpoint, "-o", tmp_path)
+    assert len(printed.splitlines()) == 1 and len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_in_the_way_is_found_first(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_in_the_way_is_found_first(checkpoint: Path, tmp_path: Path, command: Command) -> None:
     (tmp_path / "awe-1.wav").mkdir()
-    code, said = run(capsys, "sample", "-e", "awe", "-n", 2, "--checkpoint", checkpoint, "-o", tmp_path)
+    code, _, said = command("sample", "-e", "awe", "-n", 2, "--checkpoint", checkpoint, "-o", tmp_path)
     assert code == 2 and "awe-1.wav is a folder" in said
     assert [path.name for path in tmp_path.iterdir()] == ["awe-1.wav"]
 
 
-def test_silence_is_not_searched_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silence_is_not_searched_for(tmp_path: Path, command: Command) -> None:
     debug_stylegan2().save_pretrained(tmp_path / "gan")
     audio.write(tmp_path / "silent.wav", np.zeros(8000, dtype=np.float32), 24_000)
     options = ("-e", "awe", "--checkpoint", tmp_path / "gan", "-o", tmp_path / "out")
-    code, said = run(capsys, "invert", tmp_path / "silent.wav", *options)
+    code, _, said = command("invert", tmp_path / "silent.wav", *options)
     assert code == 2 and "is silent; there is nothing to search for" in said
 
 
-def test_names_that_look_like_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_look_like_markup(tmp_path: Path, done: Line) -> None:
     Manifest(Vocabulary("odd", ("[/x]", "b")), (Clip("a", tmp_path / "a.wav", "train", "", 1.0, (), (1.0, 0.0)),)).save(
         tmp_path / "m.csv"
     )
-    with pytest.raises(SystemExit) as stop:
-        cli.run(["data", "stats", str(tmp_path / "m.csv")])
-    assert stop.value.code == 0 and "[/x]" in capsys.readouterr().out
+    assert "[/x]" in done("data", "stats", tmp_path / "m.csv")
 
 
 # Numbers

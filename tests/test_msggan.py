@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Line
 from small_corpus import EMOTIONS, MEL, PREPARE, write_corpus
 
 from vocalgen import VocalBurstPipeline, VocalgenError
-from vocalgen.cli import main as cli
 from vocalgen.config import build, load_config
 from vocalgen.generation.loading import load_synthesiser
 from vocalgen.generation.pipeline import MSGGANPipeline
@@ -192,19 +192,12 @@ def test_joined_runs_make_clips_of_both(made: Path) -> None:
     assert not np.array_equal(together.mels[0], together.mels[1])
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as stop:
-        cli.run([str(argument) for argument in arguments])
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def test_generate_and_interpolate(made: Path, tmp_path: Path) -> None:
+def test_generate_and_interpolate(made: Path, tmp_path: Path, done: Line) -> None:
     checkpoint = ("--checkpoint", made)
-    assert run("generate", *checkpoint, "--per-emotion", 2, "--out", tmp_path / "clips") == 0
+    done("generate", *checkpoint, "--per-emotion", 2, "--out", tmp_path / "clips")
     assert len(list((tmp_path / "clips").rglob("*.wav"))) == 4
     ends = ("--from", "awe", "--to-seed", 4, "--clips", 3, "-o", tmp_path / "way.wav")
-    assert run("interpolate", *checkpoint, *ends) == 0
+    done("interpolate", *checkpoint, *ends)
     assert (tmp_path / "way.wav").is_file()
 
 
@@ -221,20 +214,19 @@ def test_generate_and_interpolate(made: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_it_cannot_be_asked_for(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+    made: Path, tmp_path: Path, arguments: list[str], words: str, refused: Line
 ) -> None:
     out = tmp_path / "clip.wav"
-    assert run(*arguments, "--checkpoint", made, "-o", out) == 2
-    assert words in " ".join(capsys.readouterr().err.split()) and not out.exists()
+    assert words in refused(*arguments, "--checkpoint", made, "-o", out) and not out.exists()
 
 
 @pytest.mark.parametrize("verb", ["sample", "generate"])
 def test_a_length_is_refused_before_anything_is_loaded(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, refused: Line
 ) -> None:
     monkeypatch.setattr("vocalgen.cli.outputs.load", lambda *_: pytest.fail("loaded"))
     emotion = ["-e", "awe"]
-    assert run(verb, *emotion, "--duration", "1.0", "--checkpoint", made, "-o", tmp_path / "out") == 2
+    refused(verb, *emotion, "--duration", "1.0", "--checkpoint", made, "-o", tmp_path / "out")
 
 
 def test_generators_that_cannot_be_joined() -> None:

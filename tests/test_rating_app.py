@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 from bursts import burst
+from conftest import Command
 
 from vocalgen import audio
-from vocalgen.cli.main import run
 from vocalgen.emotions import HUME10
 from vocalgen.rating.freeze import create_study
 from vocalgen.rating.store import Store
@@ -287,54 +287,49 @@ def test_the_page_speaks_the_languages_of_the_study(client: TestClient, token: s
     assert client.post(f"/api/{token}/consent", json={"language": "en"}).json()["language"] == "de"
 
 
-def test_the_verbs(frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def called(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            run([str(argument) for argument in arguments])
-        return (int(stop.value.code or 0), *capsys.readouterr())  # type: ignore[return-value]
-
+def test_the_verbs(frozen: Path, tmp_path: Path, command: Command) -> None:
     study = tmp_path / "study"
-    made = called("rate", "new", study, "--clips", frozen.parent / "clips", "--per-emotion", 2)
+    made = command("rate", "new", study, "--clips", frozen.parent / "clips", "--per-emotion", 2)
     assert made[0] == 0 and "4 clips to rate, 2 for practice, 2 emotions" in made[1], made
     assert f"vocalgen rate serve {study} --invite 10" in made[1]
     some = "--clips-per-rater", 3, "--raters-per-clip", 3
-    made = called("rate", "new", tmp_path / "some", "--clips", frozen.parent / "clips", "--per-emotion", 2, *some)
+    made = command("rate", "new", tmp_path / "some", "--clips", frozen.parent / "clips", "--per-emotion", 2, *some)
     assert "--invite 4" in made[1]  # three times four clips, three a rater
-    code, links, _ = called("rate", "invite", study, "-n", 2, "--address", "http://Lab.example:80/")
+    code, links, _ = command("rate", "invite", study, "-n", 2, "--address", "http://Lab.example:80/")
     tokens = [line.rpartition("/r/")[2] for line in links.split()]
     assert code == 0 and len(set(tokens)) == 2 and links.startswith("http://lab.example/r/")
-    code, _, error = called("rate", "export", study, "--out", tmp_path / "out")
+    code, _, error = command("rate", "export", study, "--out", tmp_path / "out")
     assert code == 2 and "nobody has rated" in error
 
     store = Store(open_study(study))
     store.consent(tokens[0])
     while (page := store.next_page(tokens[0])) is not None:
         store.save(tokens[0], page.place, VALUES, 1, 1.0)
-    code, printed, _ = called("rate", "codes", study)
+    code, printed, _ = command("rate", "codes", study)
     assert printed.splitlines() == [
         "rater,code,finished,withdrawn",
         f"rater-0001,{store.code(tokens[0])},yes,no",
         f"rater-0002,{store.raters()[1].code},no,no",
     ]
-    code, printed, _ = called("rate", "export", study, "--out", tmp_path / "out")
+    code, printed, _ = command("rate", "export", study, "--out", tmp_path / "out")
     assert code == 0 and "flagged: 1 (counted; --without-flagged leaves them out)" in printed
     assert len((tmp_path / "out" / "ratings_wide.csv").read_text().splitlines()) == 5
-    code, _, error = called("rate", "export", study, "--out", tmp_path / "x", "--without-flagged")
+    code, _, error = command("rate", "export", study, "--out", tmp_path / "x", "--without-flagged")
     assert code == 2 and "nobody but flagged raters" in error
     for reason in ("too fast", "missed instructions"):
-        assert f"rater-0001: {reason} (by rule)" in called("rate", "flag", study)[1]
-        printed = called("rate", "flag", study, "rater-0001", "--reason", reason, "--lift")[1]
+        assert f"rater-0001: {reason} (by rule)" in command("rate", "flag", study)[1]
+        printed = command("rate", "flag", study, "rater-0001", "--reason", reason, "--lift")[1]
         assert f"rater-0001: {reason} (by rule, lifted)" in printed
-    assert "rater-0002: late (by experimenter)" in called("rate", "flag", study, "rater-0002", "--reason", "late")[1]
+    assert "rater-0002: late (by experimenter)" in command("rate", "flag", study, "rater-0002", "--reason", "late")[1]
     for arguments, words in ((("rater-2",), "--reason is needed"), (("two", "--reason", "x"), "is no rater"),
                              (("rater-0009", "--reason", "x"), "no rater 9")):  # fmt: skip
-        code, _, error = called("rate", "flag", study, *arguments)
+        code, _, error = command("rate", "flag", study, *arguments)
         assert code == 2 and words in error
-    code, printed, _ = called("rate", "report", study, "--without-flagged", "--figure", tmp_path / "heard.svg")
+    code, printed, _ = command("rate", "report", study, "--without-flagged", "--figure", tmp_path / "heard.svg")
     assert code == 0 and "1 raters, 4 clips, 8 ratings" in printed and "flagged: 0 (left out)" in printed
     assert "<svg" in (tmp_path / "heard.svg").read_text()
     for arguments in (("rate", "export", tmp_path, "--out", tmp_path / "x"), ("rate", "serve", tmp_path)):
-        code, _, error = called(*arguments)
+        code, _, error = command(*arguments)
         assert code == 2 and "is no study" in error
-    code, _, error = called("rate", "new", tmp_path / "s2", "--clips", tmp_path)
+    code, _, error = command("rate", "new", tmp_path / "s2", "--clips", tmp_path)
     assert code == 2 and "no clips of known emotions" in error

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from math import sqrt
 from pathlib import Path
 
 import pytest
 from bursts import burst
+from conftest import Command, Line
 
 from vocalgen import audio
-from vocalgen.cli.main import run
 from vocalgen.emotions import EMOGATOR30, HUME10, Vocabulary
 from vocalgen.rating.export import ARRAYS, LONG, TARGETS, WIDE, export
 from vocalgen.rating.freeze import create_study
@@ -37,22 +36,6 @@ BY_HAND = {
 }
 ELSEWHERE = ([90, 10], [90, 10])
 """What both say about clips of another emotion."""
-
-Call = Callable[..., str]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str]) -> Call:
-    """Runs a verb that must succeed; what it prints, warnings behind the rest."""
-
-    def invoke(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as stopped:
-            run(list(map(str, arguments)))
-        printed = capsys.readouterr()
-        assert stopped.value.code == 0, printed.err
-        return printed.out + printed.err
-
-    return invoke
 
 
 def study_of(
@@ -87,28 +70,17 @@ def answer_as_written(study: Study) -> Store:
 
 
 @pytest.mark.parametrize("kind", ["folder", "manifest"])
-def test_heep_of_an_export_is_that_by_hand(tmp_path: Path, call: Call, kind: str) -> None:
+def test_heep_of_an_export_is_that_by_hand(tmp_path: Path, done: Line, kind: str) -> None:
     study = study_of(tmp_path, kind)
     store = answer_as_written(study)
-    printed = call("rate", "export", study.folder, "--out", tmp_path / "out")
-    assert float(call(*told(printed))) == pytest.approx(BY_HAND["overall"], rel=1e-5)
+    printed = done("rate", "export", study.folder, "--out", tmp_path / "out")
+    assert float(done(*told(printed))) == pytest.approx(BY_HAND["overall"], rel=1e-5)
     for file in (LONG, WIDE, ARRAYS):
         targets = "--targets", tmp_path / "out" / TARGETS
         for source in (targets, ()) if kind == "folder" else (targets,):
             for reading in ("column", "row"):
-                found = json.loads(
-                    call(
-                        "metrics",
-                        "heep",
-                        tmp_path / "out" / file,
-                        *source,
-                        "--reading",
-                        reading,
-                        "--json",
-                        "--draws",
-                        0,
-                    )
-                )
+                asked = (tmp_path / "out" / file, *source, "--reading", reading, "--draws", 0)
+                found = json.loads(done("metrics", "heep", *asked, "--json"))
                 assert found["value"] == pytest.approx(BY_HAND["overall"])
                 expected = {name: BY_HAND[reading, name] for name in ("Awe", "Fear")}
                 assert found["emotions"] == pytest.approx(expected) and found["clips_of_other_emotions"] == 0
@@ -125,11 +97,11 @@ def told(printed: str) -> list[str]:
     return printed.partition("HEEP: vocalgen ")[2].splitlines()[0].split()
 
 
-def test_emotions_of_other_vocabularies_and_of_none(tmp_path: Path, call: Call) -> None:
+def test_emotions_of_other_vocabularies_and_of_none(tmp_path: Path, done: Line) -> None:
     study = study_of(tmp_path, "manifest", ("Awe", "Fear", "Guilt"), EMOGATOR30)
     answer_as_written(study)
-    command = told(call("rate", "export", study.folder, "--out", tmp_path / "out"))
-    assert command[-1] == "emogator-30" and -1 < float(call(*command).splitlines()[0]) < 1
+    heep = told(done("rate", "export", study.folder, "--out", tmp_path / "out"))
+    assert heep[-1] == "emogator-30" and -1 < float(done(*heep).splitlines()[0]) < 1
     file = study.folder / "study.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("- Fear", "- Dread"), encoding="utf-8")
     (study.folder / "ratings.sqlite").unlink()
@@ -138,22 +110,24 @@ def test_emotions_of_other_vocabularies_and_of_none(tmp_path: Path, call: Call) 
     store.consent(token)
     while (page := store.next_page(token)) is not None:
         store.save(token, page.place, {"Awe": 1, "Dread": 2}, 1, 9.0)
-    assert "HEEP: " not in call("rate", "export", study.folder, "--out", tmp_path / "own")
+    assert "HEEP: " not in done("rate", "export", study.folder, "--out", tmp_path / "own")
 
 
-def test_clips_of_emotions_that_are_not_rated_are_counted_and_in_no_row(tmp_path: Path, call: Call) -> None:
+def test_clips_of_emotions_that_are_not_rated_are_counted_and_in_no_row(
+    tmp_path: Path, command: Command, done: Line
+) -> None:
     study = study_of(tmp_path, "manifest", ("Awe", "Fear", "Horror"))
     store = answer_as_written(study)
     out = tmp_path / "out"
     export(study, store.answers(), store.raters(), out)
-    printed = call("metrics", "heep", out / LONG, "--targets", out / TARGETS, "--reading", "row", "--emotion", "awe")
-    value, warning = printed.splitlines()
-    assert float(value) == pytest.approx(BY_HAND["row", "Awe"], rel=1e-5)
-    assert warning == "warning: 2 clips were made for emotions that nobody was asked about"
+    asked = ("--targets", out / TARGETS, "--reading", "row", "--emotion", "awe")
+    code, value, warning = command("metrics", "heep", out / LONG, *asked)
+    assert code == 0 and float(value) == pytest.approx(BY_HAND["row", "Awe"], rel=1e-5)
+    assert warning.strip() == "warning: 2 clips were made for emotions that nobody was asked about"
     found = study_report(study, store.answers(), draws=5)
     assert found["clips_of_other_emotions"] == 2
     assert found["heep"]["row"]["emotions"]["Awe"][0] == pytest.approx(BY_HAND["row", "Awe"])
     assert found["heep"]["column"]["emotions"]["Awe"][0] < BY_HAND["column", "Awe"]  # they sound of it, and are not
-    printed = call("rate", "report", study.folder)
+    printed = done("rate", "report", study.folder)
     assert "clips that were made for emotions that are not rated: 2" in printed
     assert "ICC(1, k): " in printed and "ICC(2) and ICC(3) are of the 2 raters who have rated every clip" in printed

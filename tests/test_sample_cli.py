@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import Command, Line
 
 from vocalgen import VocalBurstPipeline, audio
-from vocalgen.cli import main as cli
 from vocalgen.cli import outputs
 
 
@@ -23,23 +23,13 @@ def no_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs, "load", lambda *_: pytest.fail("loaded the networks before looking"))
 
 
-def sample(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        cli.run(["sample", *map(str, arguments)])
-    shown = capsys.readouterr()
-    assert isinstance(stop.value.code, int)
-    return stop.value.code, shown.out, shown.err
-
-
 def test_formats_are_those_of_audio() -> None:
     assert outputs.FORMATS == audio.FORMATS
 
 
-def test_files_are_named_after_emotion_and_seed(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = sample(
-        capsys,
+def test_files_are_named_after_emotion_and_seed(debug_checkpoint: Path, tmp_path: Path, command: Command) -> None:
+    code, out, err = command(
+        "sample",
         "-e",
         "awe",
         "-e",
@@ -64,56 +54,52 @@ def test_files_are_named_after_emotion_and_seed(
 
 
 def test_the_current_folder_is_the_default(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    debug_checkpoint: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    code, out, _ = sample(capsys, "--emotion", "awe", "--checkpoint", debug_checkpoint)
+    code, out, _ = command("sample", "--emotion", "awe", "--checkpoint", debug_checkpoint)
     assert code == 0 and out.startswith("awe-0.wav  ")
     assert (tmp_path / "awe-0.wav").is_file()
 
 
 @pytest.mark.parametrize("format", audio.FORMATS)
-def test_formats(format: str, debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_formats(format: str, debug_checkpoint: Path, tmp_path: Path, command: Command) -> None:
     base = ["-e", "awe", "--checkpoint", debug_checkpoint, "--no-trim"]
-    assert sample(capsys, *base, "-o", tmp_path / f"clip.{format}")[0] == 0
-    assert sample(capsys, *base, "-o", tmp_path / "new" / "folder", "--format", format.upper())[0] == 0
+    assert command("sample", *base, "-o", tmp_path / f"clip.{format}").code == 0
+    assert command("sample", *base, "-o", tmp_path / "new" / "folder", "--format", format.upper()).code == 0
     for path in (tmp_path / f"clip.{format}", tmp_path / "new" / "folder" / f"awe-0.{format}"):
         report = audio.inspect(path)
         assert report.flags == () and report.seconds == pytest.approx(1.024, abs=0.1)
 
 
-def test_sampler_options_reach_the_sampler(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sampler_options_reach_the_sampler(debug_checkpoint: Path, tmp_path: Path, command: Command) -> None:
     base = ["-e", "awe", "--checkpoint", debug_checkpoint]
     variants = [[], ["--steps", 5], ["--guidance", 4], ["--solver", "heun"], ["--duration", 0.5], ["--seed", 1]]
     seen = set()
     for number, options in enumerate(variants):
-        assert sample(capsys, *base, "-o", tmp_path / f"{number}.flac", *options)[0] == 0
+        assert command("sample", *base, "-o", tmp_path / f"{number}.flac", *options).code == 0
         seen.add(audio.inspect(tmp_path / f"{number}.flac").digest)
     assert len(seen) == len(variants)
 
 
-def test_approximated_names_are_noted_on_stderr(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, err = sample(capsys, "-e", "awkwardness", "-o", tmp_path, "--checkpoint", debug_checkpoint)
+def test_approximated_names_are_noted_on_stderr(debug_checkpoint: Path, tmp_path: Path, command: Command) -> None:
+    code, out, err = command("sample", "-e", "awkwardness", "-o", tmp_path, "--checkpoint", debug_checkpoint)
     assert code == 0 and err.startswith("note: Awkwardness is approximated by Embarrassment") and "note" not in out
 
 
-def test_plot_draws_beside_the_clip(debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plot_draws_beside_the_clip(debug_checkpoint: Path, tmp_path: Path, done: Line) -> None:
     pytest.importorskip("matplotlib")
-    assert sample(capsys, "-e", "awe", "-o", tmp_path / "a.ogg", "--plot", "--checkpoint", debug_checkpoint)[0] == 0
+    done("sample", "-e", "awe", "-o", tmp_path / "a.ogg", "--plot", "--checkpoint", debug_checkpoint)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.usefixtures("no_loading")
 def test_plot_without_matplotlib_says_what_to_install(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    debug_checkpoint: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
-    code, _, err = sample(capsys, "-e", "awe", "-o", tmp_path, "--plot", "--checkpoint", debug_checkpoint)
+    code, _, err = command("sample", "-e", "awe", "-o", tmp_path, "--plot", "--checkpoint", debug_checkpoint)
     assert code == 2 and "pip install 'vocalgen[train]'" in err and err.count("\n") == 1
 
 
@@ -154,14 +140,14 @@ def test_plot_without_matplotlib_says_what_to_install(
 def test_mistakes_are_found_before_anything_loads(
     debug_checkpoint: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
     monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
-    code, out, err = sample(capsys, "--checkpoint", debug_checkpoint, *arguments)
+    code, out, err = command("sample", "--checkpoint", debug_checkpoint, *arguments)
     assert (code, out) == (2, "")
     assert words in err and err.startswith("error: ") and err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
@@ -179,18 +165,18 @@ def test_mistakes_do_not_load_torch(debug_checkpoint: Path) -> None:
 
 @pytest.mark.usefixtures("no_loading")
 def test_a_read_only_folder_is_found_before_anything_loads(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    debug_checkpoint: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**_: object) -> None:  # root may write anywhere, so permissions alone prove nothing
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(outputs.tempfile, "TemporaryFile", refuse)
-    code, _, err = sample(capsys, "-e", "awe", "-o", tmp_path, "--checkpoint", debug_checkpoint)
+    code, _, err = command("sample", "-e", "awe", "-o", tmp_path, "--checkpoint", debug_checkpoint)
     assert code == 2 and f"cannot write into {tmp_path}: Permission denied" in err and err.count("\n") == 1
 
 
 def test_a_disk_that_fills_up_leaves_no_half_file(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    debug_checkpoint: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, count = Path.write_bytes, 0
 
@@ -203,28 +189,24 @@ def test_a_disk_that_fills_up_leaves_no_half_file(
         return write(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    code, out, err = sample(capsys, "-e", "awe", "-n", 3, "-o", tmp_path, "--checkpoint", debug_checkpoint)
+    code, out, err = command("sample", "-e", "awe", "-n", 3, "-o", tmp_path, "--checkpoint", debug_checkpoint)
     assert code == 2 and "awe-1.wav: No space left" in err and err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["awe-0.wav"] and out.count("\n") == 1
 
 
 @pytest.mark.parametrize("part", ["transformer", "vocoder"])
-def test_a_damaged_checkpoint_is_one_line(
-    part: str, debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_checkpoint_is_one_line(part: str, debug_checkpoint: Path, tmp_path: Path, command: Command) -> None:
     copy = Path(shutil.copytree(debug_checkpoint, tmp_path / "copy"))
     weights = next((copy / part).glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-50])
-    code, _, err = sample(capsys, "-e", "awe", "-o", tmp_path / "out", "--checkpoint", copy)
+    code, _, err = command("sample", "-e", "awe", "-o", tmp_path / "out", "--checkpoint", copy)
     assert code == 2 and str(weights) in err and "damaged" in err and err.count("\n") == 1
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_device_that_is_not_there_is_one_line(
-    debug_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, _, err = sample(capsys, "-e", "awe", "-o", tmp_path, "--checkpoint", debug_checkpoint, "--device", "cuda:99")
-    assert code == 2 and "--device cpu" in err and err.count("\n") == 1
+def test_a_device_that_is_not_there_is_one_line(debug_checkpoint: Path, tmp_path: Path, refused: Line) -> None:
+    wrong = ("--device", "cuda:99")
+    assert "--device cpu" in refused("sample", "-e", "awe", "-o", tmp_path, "--checkpoint", debug_checkpoint, *wrong)
 
 
 def test_ctrl_c_in_the_middle(debug_checkpoint: Path, tmp_path: Path) -> None:
