@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import types
 from pathlib import Path
@@ -111,6 +112,23 @@ def test_a_missing_library_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = list(doctor.check_libraries())
     assert "einops" not in rows[0].detail and "numpy" in rows[0].detail
     assert rows[1:] == [Check("einops", "fail", "not installed", "pip install einops")]
+
+
+def test_the_extras_are_those_of_pyproject(root: Path) -> None:
+    block = (root / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]\n")[2]
+    lines = dict(line.split(" = ", 1) for line in block.partition("\n\n")[0].splitlines())
+    assert doctor.EXTRAS.keys() == doctor.PURPOSES.keys() == lines.keys() - {"dev"}
+    for extra, names in doctor.EXTRAS.items():
+        assert tuple(re.findall(r'"([\w-]+)>=', lines[extra])) == names
+
+
+def test_an_extra_that_is_not_there_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, starlette="1.0", uvicorn=None, av="15.1")
+    rows = {row.name: row for row in doctor.check_extras()}
+    assert {row.status for row in rows.values()} == {"ok"} and len(rows) == 4
+    assert rows["extra rate"].detail.startswith("starlette 1.0, uvicorn not installed (the server of listening studies")
+    assert rows["extra rate"].remedy == "pip install 'vocalgen[rate]'"
+    assert rows["extra webm"].detail.startswith("av 15.1 (") and not rows["extra webm"].remedy
 
 
 def test_codecs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Look the installation over: versions, audio, device, shipped checkpoints, disk.
+"""Look the installation over: versions, extras, audio, device, shipped checkpoints, disk.
 
 Every check is a function that returns rows and never raises, so that the doctor works on the machine where
 `import torch` does not.
@@ -44,6 +44,22 @@ LIBRARIES = (
 )
 """Core distributions besides torch and torchaudio."""
 
+EXTRAS = {
+    "train": ("matplotlib", "tensorboard"),
+    "opensmile": ("opensmile",),
+    "rate": ("starlette", "uvicorn"),
+    "webm": ("av",),
+}
+"""Distributions of the extras, but for those of developers."""
+
+PURPOSES = {
+    "train": "pictures, and logs for TensorBoard",
+    "opensmile": "features of openSMILE, for research only",
+    "rate": "the server of listening studies; it needs no browser, those who listen do",
+    "webm": "reads webm, as the raw recordings of HUME-VOCALBURST are",
+}
+"""What the extras are for."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -72,6 +88,7 @@ def examine(folder: Path | None = None) -> list[Check]:
         "python": check_python,
         "torch pair": check_torch_pair,
         "libraries": check_libraries,
+        "extras": check_extras,
         "audio codecs": check_codecs,
         "device": check_device,
         "threads": check_threads,
@@ -147,6 +164,15 @@ def check_libraries() -> Iterator[Check]:
     yield Check("libraries", "ok", present)
     for name in (name for name, version in found.items() if version is None):
         yield Check(name, "fail", "not installed", f"pip install {name}")
+
+
+def check_extras() -> Iterator[Check]:
+    """What extras are for, with the versions of what is here; nobody needs them all."""
+    for extra, names in EXTRAS.items():
+        found = {name: _version(name) for name in names}
+        present = ", ".join(f"{name} {version or 'not installed'}" for name, version in found.items())
+        remedy = "" if all(found.values()) else f"pip install 'vocalgen[{extra}]'"
+        yield Check(f"extra {extra}", "ok", f"{present} ({PURPOSES[extra]})", remedy)
 
 
 def check_codecs() -> Iterator[Check]:

@@ -15,7 +15,7 @@ _COLOURS = {"ok": typer.colors.GREEN, "warn": typer.colors.YELLOW, "fail": typer
 def doctor(
     as_json: bool = typer.Option(False, "--json", metavar="", help="Print a JSON object instead of the table."),
 ) -> None:
-    """Check versions, audio codecs, device, shipped checkpoints and disk; exit code 2 if one is broken."""
+    """Check versions, extras, audio codecs, device, shipped checkpoints and disk; exit code 2 if one is broken."""
     rows = examine()
     healthy = all(row.status != "fail" for row in rows)
     if as_json:
