@@ -186,11 +186,14 @@ def test_missing_misshapen_and_damaged_weights_are_refused(wav2vec2: Path, tmp_p
         load_encoder(str(damaged.parent))
 
 
-def test_the_checksum_is_that_of_the_weights(wav2vec2: Path, tmp_path: Path) -> None:
+def test_the_checksum_is_that_of_weights_and_preparation(wav2vec2: Path, tmp_path: Path) -> None:
     same = load_encoder(str(waveform_encoder("Wav2Vec2", tmp_path / "same"))).checksum
     other = load_encoder(str(waveform_encoder("Wav2Vec2", tmp_path / "other", seed=1))).checksum
     assert load_encoder(str(wav2vec2)).checksum == same != other
     assert load_encoder(f"{wav2vec2}@1").checksum == same
+    settings = tmp_path / "same" / "preprocessor_config.json"
+    settings.write_text(settings.read_text().replace('"do_normalize": true', '"do_normalize": false'))
+    assert load_encoder(str(tmp_path / "same")).checksum not in (same, other)
 
 
 @pytest.mark.parametrize("layer", [3, -4])

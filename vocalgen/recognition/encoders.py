@@ -126,7 +126,8 @@ class TransformersEncoder:
 
     Clips go through the network one by one: group-normalised networks change with padding, and attention over padding
     changes the others. The embedding is the mean over time of a hidden layer; of CLAP, its own audio embedding of the
-    first ten seconds (its extractor would cut longer clips at random). Weights are taken as float32.
+    first ten seconds (its extractor would cut longer clips at random). Weights are taken as float32. One process does
+    it all, with the threads of torch: each further one would hold the weights once more.
 
     Args:
         path: hub id or local folder.
@@ -159,7 +160,7 @@ class TransformersEncoder:
             raise VocalgenError(f"{path} has no hidden layer {layer}; it has 0 to {depth}")
         self.device, self.layer = device, layer
         self.name = Path(path).name if layer == -1 else f"{Path(path).name}, layer {layer}"
-        self.checksum = _digest(self.network)
+        self.checksum = _digest(self.network, bool(getattr(self.extractor, "do_normalize", False)))
         self.prepare = CacheConfig(sample_rate=int(self.extractor.sampling_rate))
         self.shortest = _shortest(self.network.config)
 
@@ -278,9 +279,9 @@ def _shortest(config: Any) -> int:
     return int(samples)
 
 
-def _digest(network: nn.Module) -> str:
-    """Hash of all weights, for encoders that come in many files."""
-    digest = hashlib.sha256()
+def _digest(network: nn.Module, normalised: bool) -> str:
+    """Hash of all weights, for encoders that come in many files, and of whether clips are normalised before."""
+    digest = hashlib.sha256(b"normalised" if normalised else b"")
     for key, value in sorted(network.state_dict().items()):
         digest.update(key.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

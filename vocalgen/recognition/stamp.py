@@ -20,7 +20,9 @@ def stamp_of(name: str) -> str | None:
     """Changes with an encoder: of openSMILE its version, of others the names and bytes of their files; and with how
     clips are prepared, and the version of this package.
 
-    Of a hub id the files that were fetched count, whatever the hub has by now. A folder may be moved.
+    Of a hub id the files that were fetched count, whatever the hub has by now. A folder may be moved. What an encoder
+    does to clips before it hears them is among all this: of transformers it stands in preprocessor_config.json, of
+    classifiers in config.json, and the rest is code of this package.
 
     Args:
         name: as `encoders.load_encoder` takes it.
