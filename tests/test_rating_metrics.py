@@ -103,6 +103,20 @@ def test_intervals_hold_the_true_value_about_as_often_as_they_say() -> None:
     assert narrow.high - narrow.low == pytest.approx(np.mean(widths) / 2, rel=0.35)
 
 
+def test_intervals_are_of_the_heep_of_so_many_raters() -> None:
+    """Quantiles of the resamples hold it 9 times of 40: their means are noisier than those they stand for."""
+
+    def heard(seed: int) -> tuple[Array, Array]:
+        rng = np.random.default_rng(seed)
+        t = np.eye(12)[np.arange(96) % 12]
+        return t, 0.6 * t + 0.15 * rng.normal(size=t.shape) + 0.5 * rng.normal(size=(10, *t.shape))
+
+    expected = np.mean([heep.heep(t, r.mean(axis=0)).overall for t, r in map(heard, range(300))])
+    found = [heep_intervals(*heard(seed), draws=40).overall for seed in range(40)]
+    assert all(interval.low < interval.value < interval.high for interval in found)
+    assert sum(interval.low <= expected <= interval.high for interval in found) >= 36
+
+
 def test_few_raters_widen_the_intervals() -> None:
     def width(count: int) -> float:
         t = np.eye(3)[np.arange(90) % 3]

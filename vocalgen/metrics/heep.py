@@ -7,11 +7,14 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
 
 from vocalgen.metrics.intervals import Interval
 
 Array = NDArray[np.float64]
 Reading = Literal["column", "row"]
+PERFECT = 1 - 1e-9
+"""A correlation above it counts as this much: Fisher's z of 1 is infinite."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,11 @@ def heep_intervals(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> HeepIntervals:
-    """Percentile intervals from a bootstrap over raters and clips at once: both are samples of larger populations.
+    """Intervals of the HEEP of as many raters and clips: both are samples of larger populations.
+
+    The standard error is that of a bootstrap over raters and clips at once (Owen 2007, "The pigeonhole bootstrap"), on
+    Fisher's z scale, where the interval is symmetric about the estimate. Quantiles of the resamples would lie too low:
+    a resample holds only some two thirds of the raters, so its means are noisier than those it stands for.
 
     Args:
         targets: (N, E).
@@ -132,8 +139,12 @@ def _interval(value: float, draws: Array, confidence: float) -> Interval:
     known = draws[np.isfinite(draws)]
     if len(known) < len(draws) / 2:
         return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(value), float(low), float(high))
+    z = np.arctanh(np.clip(known, -PERFECT, PERFECT))
+    if np.ptp(z) == 0:
+        return Interval(float(value), float(value), float(value))
+    reach = ndtri((1 + confidence) / 2) * z.std(ddof=1)
+    centre = np.arctanh(np.clip(value, -PERFECT, PERFECT))
+    return Interval(float(value), float(np.tanh(centre - reach)), float(np.tanh(centre + reach)))
 
 
 def _correlation(a: Array, b: Array) -> tuple[float, str]:
