@@ -21,7 +21,7 @@ from vocalgen.cli.classify import _shortened
 from vocalgen.cli.main import run
 from vocalgen.corpora.emogator import scan
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import CacheConfig
+from vocalgen.data import CacheConfig, prepared
 from vocalgen.emotions import EMOGATOR30, HUME10
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.recognition.scores import Scores
@@ -29,7 +29,6 @@ from vocalgen.shipped import shipped_models
 from vocalgen.tasks.as_encoder import load_scorer
 from vocalgen.tasks.feature_systems import FeatureSystem
 from vocalgen.tasks.fewshot import calibration
-from vocalgen.tasks.system import prepared
 from vocalgen.tasks.task import TASKS
 
 OPTIONS = ("--device", "cpu")

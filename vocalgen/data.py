@@ -196,6 +196,21 @@ def prepare_wave(wave: np.ndarray, config: CacheConfig) -> np.ndarray:
     return audio.peak_normalise(wave, config.peak_db)
 
 
+def prepared(wave: np.ndarray, sample_rate: int, config: CacheConfig) -> np.ndarray:
+    """A clip that is in no cache, as a cache would hold it: resampled, then `prepare_wave`, in steps of sixteen bits.
+
+    Args:
+        wave: (samples,) float32 at `sample_rate` Hz.
+
+    Raises:
+        VocalgenError: it is silent.
+    """
+    resampled = audio.resample(wave, sample_rate, config.sample_rate)
+    if np.abs(resampled).max(initial=0.0) < audio.SILENT_PEAK:
+        raise VocalgenError("silent")
+    return to_int16(prepare_wave(resampled, config)).astype(np.float32) / np.float32(_INT16)
+
+
 def to_int16(wave: np.ndarray) -> np.ndarray:
     """Float [-1, 1] -> int16, rounded and clipped."""
     return np.round(np.clip(wave, -1, 1) * _INT16).astype(np.int16)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen import audio
-from vocalgen.data import CacheConfig, WaveCache, prepare_wave, to_int16
+from vocalgen.data import CacheConfig, WaveCache, prepared
 from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
 
@@ -190,12 +190,8 @@ class FolderClips(Clips):
 
     def wave(self, index: int, prepare: CacheConfig) -> Wave:
         """One clip, prepared exactly as real clips are."""
-        own, self._rates[index] = audio.read(self.files[index])
-        wave = audio.resample(own, self._rates[index], prepare.sample_rate)
-        if np.abs(wave).max() < audio.SILENT_PEAK:
-            raise VocalgenError("silent")
-        # Sixteen bits, as in the packed audio of the real clips.
-        return to_int16(prepare_wave(wave, prepare)).astype(np.float32) / np.float32(32767.0)
+        wave, self._rates[index] = audio.read(self.files[index])
+        return prepared(wave, self._rates[index], prepare)
 
 
 def _files(folder: Path, emotions: Vocabulary, most: int | None) -> Iterator[tuple[int, Path]]:

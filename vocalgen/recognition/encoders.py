@@ -262,7 +262,7 @@ def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | Non
 
 def _own_emo18(folder: Path, device: str) -> Encoder:
     network: Emo18 = load_strictly(folder, Emo18.from_config)
-    checksum = hashlib.sha256(weights_of(folder)[0].read_bytes()).hexdigest()
+    checksum = file_sha256(weights_of(folder)[0])
     emotions = match_vocabulary(tuple(network.config.emotions))
     return OfficialEncoder(network, folder.name, checksum, emotions, device, trained_on_trimmed=True)
 

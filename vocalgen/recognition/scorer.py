@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from vocalgen.mel import LogMel, MelConfig, log_mels
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.models.mobilenet import MobileNetClassifier
 from vocalgen.recognition.scores import Scores
+from vocalgen.shipped import file_sha256
 from vocalgen.weights import load_strictly, read_json, weights_of
 
 NETWORKS: dict[str, Callable[[dict[str, Any]], Recogniser]] = {
@@ -60,9 +60,7 @@ class Scorer:
         if kind not in NETWORKS:
             raise VocalgenError(f"{folder}: config.json describes {kind}; a classifier is one of {', '.join(NETWORKS)}")
         classifier: Recogniser = load_strictly(folder, NETWORKS[kind])
-        weights = weights_of(folder)
-        checksum = hashlib.sha256(weights[0].read_bytes()).hexdigest()
-        return cls(classifier.to(device), folder.name, checksum)
+        return cls(classifier.to(device), folder.name, file_sha256(weights_of(folder)[0]))
 
     @property
     def dim(self) -> int:

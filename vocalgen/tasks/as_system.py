@@ -7,13 +7,14 @@ from pathlib import Path
 
 from scipy.special import softmax
 
+from vocalgen.data import prepared
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.encoders import OWN, Encoder
 from vocalgen.shipped import shipped_models
 from vocalgen.tasks.registry import load_system
 from vocalgen.tasks.runs import MODEL, model_of
-from vocalgen.tasks.system import DESCRIPTION, Recogniser, Wave, prepared
+from vocalgen.tasks.system import DESCRIPTION, Recogniser, Wave
 from vocalgen.tasks.task import Array, Target, Task
 from vocalgen.weights import read_json
 

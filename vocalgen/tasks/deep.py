@@ -14,7 +14,7 @@ from rich.progress import Progress, TextColumn
 from torch import Tensor
 
 from vocalgen.config import build, read_values
-from vocalgen.data import WaveCache
+from vocalgen.data import WaveCache, prepared
 from vocalgen.errors import VocalgenError
 from vocalgen.models.multitask import EMBEDDING
 from vocalgen.recognition.clips import cache_folder
@@ -22,7 +22,7 @@ from vocalgen.recognition.encoders import TransformersEncoder
 from vocalgen.recognition.multitask import Listener
 from vocalgen.shipped import file_sha256, weight_files
 from vocalgen.tasks.labels import labelled_clips
-from vocalgen.tasks.system import Options, Rows, TaskData, Wave, describe, prepared
+from vocalgen.tasks.system import Options, Rows, TaskData, Wave, describe
 from vocalgen.tasks.task import TASKS, Array, Target, Task, task_of
 from vocalgen.training.loop import Trainer
 from vocalgen.training.multitask import MultitaskConfig, MultitaskObjective

@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from vocalgen.config import build, read_values
-from vocalgen.data import CacheConfig
+from vocalgen.data import CacheConfig, prepared
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.features import Features
 from vocalgen.recognition.given import corpus_features
 from vocalgen.tasks.linear import LrSettings, SvrSettings, linear_from, search
 from vocalgen.tasks.mlp import CHUNK, Mlp, MlpSettings, mlp_from, predicted, train_mlp
-from vocalgen.tasks.system import WEIGHTS, Fitted, Options, Rows, TaskData, Wave, describe, prepared
+from vocalgen.tasks.system import WEIGHTS, Fitted, Options, Rows, TaskData, Wave, describe
 from vocalgen.tasks.task import TASKS, Array, Target, Task
 
 T = TypeVar("T", MlpSettings, SvrSettings, LrSettings)

@@ -15,9 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen import audio
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import CacheConfig, prepare_wave, to_int16
 from vocalgen.errors import VocalgenError
 from vocalgen.tasks.task import DIRECTION, Array, Task, labelled
 
@@ -177,18 +175,6 @@ def quality(data: TaskData, rows: Rows, prediction: Mapping[str, Array]) -> floa
         return -np.inf
     value = DIRECTION[data.task.metric] * scores[data.task.metric]
     return value if np.isfinite(value) else -np.inf
-
-
-def prepared(wave: Wave, sample_rate: int, config: CacheConfig) -> Wave:
-    """A clip as the packed audio of a corpus holds it: resampled, trimmed, normalised, in steps of sixteen bits.
-
-    Raises:
-        VocalgenError: it is silent.
-    """
-    resampled = audio.resample(wave, sample_rate, config.sample_rate)
-    if not len(resampled) or np.abs(resampled).max() < audio.SILENT_PEAK:
-        raise VocalgenError("silent")
-    return to_int16(prepare_wave(resampled, config)).astype(np.float32) / np.float32(32767.0)
 
 
 def describe(folder: Path, system: str, name: str, task: Task, more: Mapping[str, Any]) -> None:
