@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 from vocalgen import VocalgenError, audio
 from vocalgen.cli.data import data_app
+from vocalgen.cli.progress import decoders_silenced, progress
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.stats import describe
 
@@ -92,6 +94,45 @@ def test_prepare_folder_twice_with_the_manifest_beside_the_table(tmp_path: Path)
         assert "Awkwardness is approximated by Embarrassment" in printed
         assert "splits drawn by speaker" in printed
     assert [len(Manifest.load(out).split(name)) for name in ("train", "validation", "test")] == [2, 1, 1]
+
+
+def test_nothing_of_the_decoders_and_of_bars_is_shown_without_a_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "awe").mkdir()
+    (tmp_path / "awe" / "a.mp3").write_bytes(b"\xff\xfb" + bytes(99))
+    audio.inspect(tmp_path / "awe" / "a.mp3")
+    assert "Trying to resync" in capfd.readouterr().err
+    result = CliRunner().invoke(
+        data_app, ["prepare", "folder", str(tmp_path), "-o", str(tmp_path / "m.csv"), "--split", "test", *ONE_PROCESS]
+    )
+    assert result.exit_code == 0 and result.stderr == "" and capfd.readouterr().err == ""
+
+
+def test_python_writes_on_while_decoders_are_silenced(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with os.fdopen(2, "w", closefd=False) as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with decoders_silenced():
+            os.write(2, b"noise ")
+            print("shown ", file=sys.stderr, end="")
+        assert sys.stderr is terminal
+    os.write(2, b"again")
+    assert capfd.readouterr().err == "shown again"
+
+
+def test_bars_follow_one_another_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("reading rows", "packing") as (counted, advance):
+        counted(7)
+        counted(5)
+        advance(3)
+    text = shown.getvalue()
+    assert "reading rows" in text and "12/?" in text and "packing" in text and "3/?" in text
 
 
 def test_prepare_lists_clips_without_labels(tmp_path: Path) -> None:

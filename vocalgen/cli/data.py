@@ -1,14 +1,8 @@
-"""`vocalgen data`: prepare a corpus, describe a manifest."""
+"""`vocalgen data`: verify and describe what `prepare` makes, and compute its features."""
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,15 +10,14 @@ import typer
 from typer.core import TyperGroup
 
 from vocalgen.cli.options import DeviceOption
-from vocalgen.errors import VocalgenError
+from vocalgen.cli.prepare import PROCESSES, prepare_app
+from vocalgen.cli.progress import progress
 from vocalgen.pictures import require_picture
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vocalgen.corpora.manifest import Manifest
     from vocalgen.corpora.stats import CorpusStats
-    from vocalgen.corpora.verify import VerificationReport
 
 
 class _InOrder(TyperGroup):
@@ -37,154 +30,7 @@ class _InOrder(TyperGroup):
 data_app = typer.Typer(
     cls=_InOrder, help="Prepare, verify and describe a corpus.", no_args_is_help=True, add_completion=False
 )
-prepare_app = typer.Typer(help="Make a manifest of a corpus and verify its clips.", no_args_is_help=True)
 data_app.add_typer(prepare_app, name="prepare")
-
-OutOption = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Manifest (CSV) to write.")]
-VerifyOption = Annotated[
-    bool,
-    typer.Option("--verify/--no-verify", metavar="", help="Decode every clip once: durations, and flags of bad clips."),
-]
-ProcessesOption = Annotated[int, typer.Option(min=1, metavar="N", help="How many clips to decode at once.")]
-
-_SHOWN = 20
-_WIDE = 300
-_PROCESSES = min(8, os.cpu_count() or 1)
-
-
-@prepare_app.command("emogator")
-def prepare_emogator(
-    folder: Annotated[Path, typer.Argument(help="Folder of EmoGator's mp3 files, or its repository.")],
-    out: OutOption,
-    verify: VerifyOption = True,
-    processes: ProcessesOption = _PROCESSES,
-) -> None:
-    """EmoGator: 30 emotions, split by contributor (1-284 train, 285-319 validation, 320-357 test)."""
-    from vocalgen.corpora import emogator
-
-    _prepare(lambda: emogator.scan(folder), out, verify, processes)
-
-
-@prepare_app.command("hume-vocalburst")
-def prepare_hume_vocalburst(
-    folder: Annotated[Path, typer.Argument(help="Folder of the ExVo or the A-VB release, or of both in one.")],
-    out: OutOption,
-    fewshot: Annotated[
-        bool, typer.Option("--fewshot", metavar="", help="Read data_info.fewshot.csv, ExVo's few-shot variant.")
-    ] = False,
-    verify: VerifyOption = True,
-    processes: ProcessesOption = _PROCESSES,
-) -> None:
-    """HUME-VOCALBURST: ten emotions, and country, age, valence, arousal, type and forty cultural labels where given."""
-    from vocalgen.corpora import hume_vocalburst
-
-    _prepare(lambda: hume_vocalburst.scan(folder, fewshot), out, verify, processes)
-
-
-@prepare_app.command("hume-prosody")
-def prepare_hume_prosody(
-    folder: Annotated[Path, typer.Argument(help="Folder of the ComParE 2023 release, with lab and wav.")],
-    out: OutOption,
-    verify: VerifyOption = True,
-    processes: ProcessesOption = _PROCESSES,
-) -> None:
-    """HUME-PROSODY: nine emotions, official splits."""
-    from vocalgen.corpora import hume_prosody
-
-    _prepare(lambda: hume_prosody.scan(folder), out, verify, processes)
-
-
-@prepare_app.command("modulate-sonata")
-def prepare_sonata(
-    folder: Annotated[Path, typer.Argument(help="Folder of the recordings and their texts.")],
-    mapping: Annotated[
-        Path, typer.Option(metavar="FILE", help="YAML that says how files are named and times written; see recipes/.")
-    ],
-    out: OutOption,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw by actor, if the mapping has no splits.")] = 0,
-    verify: VerifyOption = True,
-    processes: ProcessesOption = _PROCESSES,
-) -> None:
-    """MODULATE-SONATA: 25 acted emotions, cut into segments (FLAC) beside the manifest."""
-    from vocalgen.corpora import sonata
-
-    layout = sonata.read_layout(mapping)
-    found, remarks = sonata.segments(folder, layout)
-    target = out.with_name(f"{out.stem}-segments")
-
-    def cut() -> Manifest:
-        with _progress("cutting", len(found)) as advance:
-            manifest = sonata.cut(found, layout, target, seed, lambda: advance(1))
-        return replace(manifest, notes=(*remarks, *manifest.notes))
-
-    _prepare(cut, out, verify, processes)
-
-
-@prepare_app.command("modulate-stream")
-def prepare_stream(
-    folder: Annotated[Path, typer.Argument(help="Folder below which the opus clips lie.")],
-    table: Annotated[Path, typer.Option(metavar="FILE", help="The release's table (TSV).")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the shards and index.json.")],
-    rows: Annotated[int, typer.Option(metavar="N", help="Rows of the table a shard.")] = 10_000,
-    most_child: Annotated[
-        float, typer.Option(metavar="P", help="Leave out clips with a greater probability of a child's voice.")
-    ] = 1.0,
-    processes: ProcessesOption = _PROCESSES,
-) -> None:
-    """MODULATE-STREAM: 1.88 million clips into tar shards (WebDataset); goes on after a stop.
-
-    Example: vocalgen data prepare modulate-stream DIR --table clips.tsv --out data/stream --most-child 0.5
-    """
-    from vocalgen.corpora.stream import CLIPS, INDEX, LEFT_OUT, Packing, pack
-
-    with _progress("packing", None) as advance:
-        index = pack(folder, table, out, Packing(rows, most_child), processes, advance)
-    left_out = {kind: index[kind] for kind in LEFT_OUT}
-    print(
-        f"{out / INDEX}: {index['clips']:,} clips of {index['seconds'] / 3600:,.1f} h in {len(index['shards'])} shards"
-    )
-    if sum(left_out.values()):
-        print(
-            f"left out: {left_out['child']:,} maybe of children, {left_out['repeated']:,} there already, "
-            f"{left_out['missing']:,} without a file, {left_out['wrong']:,} rows that cannot be used; "
-            f"listed in {out / 'shard-*.skipped.tsv'}"
-        )
-    if not index["packed"]:
-        raise VocalgenError(
-            f"no clip of {table} could be packed; is {folder} its folder? then remove {out}, pack again"
-        )
-    if index["packed"] + sum(left_out.values()) != CLIPS:
-        print(f"note: the full corpus has {CLIPS:,} clips")
-
-
-@prepare_app.command("folder")
-def prepare_folder(
-    source: Annotated[
-        Path,
-        typer.Argument(help="A CSV or JSONL table, the folder it lies in, or one folder of audio per emotion."),
-    ],
-    out: OutOption,
-    vocabulary: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="hume-10, prosody-9, sonata-25 or emogator-30; default: the names that occur."
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="SPLIT", help="Put every clip into train, validation or test.")
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of the draw by speaker when the table has no split.")
-    ] = 0,
-    verify: VerifyOption = True,
-    processes: ProcessesOption = _PROCESSES,
-) -> None:
-    """Your own clips: columns file, emotion (or intensities emotion:<Name>), speaker, split."""
-    from vocalgen.corpora import folder
-    from vocalgen.emotions import get_vocabulary
-
-    known = get_vocabulary(vocabulary) if vocabulary else None
-    _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes, source)
 
 
 @data_app.command("verify")
@@ -201,7 +47,7 @@ def verify(
             "the emotions.",
         ),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, metavar="N", help="How many shards to read at once.")] = _PROCESSES,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="How many shards to read at once.")] = PROCESSES,
 ) -> None:
     """Hold a corpus against what is published of it: clips, speakers, audio, labels; shards also against their index.
 
@@ -237,7 +83,7 @@ def _manifest_problems(path: Path, corpus: str | None) -> tuple[list[str], bool]
 def _shard_problems(folder: Path, processes: int) -> list[str]:
     from vocalgen.corpora.shards import problems
 
-    with _progress("reading shards", None) as advance:
+    with progress("reading shards") as (advance,):
         return problems(folder, processes, advance)
 
 
@@ -288,86 +134,12 @@ def features(
         print(f"{found.name}: {clips:,} clips x {dim:,} values, {found.new:,} of them new: {found.file}")
 
 
-def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: int, source: Path | None = None) -> None:
-    from rich.console import Console
-
-    from vocalgen.atomic import atomic_write_text
-    from vocalgen.corpora.check import corpus_of, incomplete
-    from vocalgen.corpora.words import count
-
-    console = Console()
-    if out.suffix.lower() != ".csv":
-        raise VocalgenError(f"{out}: a manifest is a CSV; give --out a name that ends in .csv")
-    report_path = out.with_suffix(".report.json")
-    _require_ours(out, report_path, source)
-    _require_writable(out)
-    manifest = scan()
-    lacking = incomplete(manifest, corpus_of(manifest))
-    manifest = replace(manifest, notes=(*manifest.notes, *(f"{k}: {', '.join(ids)}" for k, ids in lacking.items())))
-    if verify:
-        manifest, report = _verify(manifest, processes)
-        manifest.save(out)
-        atomic_write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n")
-        _print_report(report, report_path, console)
-    else:
-        manifest.save(out)
-        report_path.unlink(missing_ok=True)  # one of an earlier run would speak of other clips
-        for note in (*manifest.notes, "not verified: durations and flags are unknown"):
-            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
-    splits = ", ".join(f"{len(manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))
-    unusable = len(manifest) - len(manifest.usable())
-    left_out = f"; {count(unusable, 'clip')} left out, listed in {report_path}" if unusable else ""
-    wrote = f"wrote {out}: {count(len(manifest), 'clip')} ({splits}){left_out}"
-    console.print(wrote, highlight=False, markup=False, soft_wrap=True)
-
-
-def _verify(manifest: Manifest, processes: int) -> tuple[Manifest, VerificationReport]:
-    from vocalgen.corpora.verify import verify
-
-    with _progress("verifying", len(manifest)) as advance:
-        return verify(manifest, processes, advance)
-
-
-@contextmanager
-def _progress(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error; what is yielded takes the number of further items done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda done: bar.advance(task, done)
-
-
-def _print_report(report: VerificationReport, path: Path, console: Console) -> None:
-    from rich.table import Table
-
-    from vocalgen.corpora.manifest import EXCLUDING_FLAGS
-
-    table = Table("flag", "clips", "consequence", title=f"{report.clips:,} clips, {report.seconds / 3600:.2f} h")
-    table.columns[1].justify = "right"
-    for flag, count in report.counts.items():
-        table.add_row(flag, f"{count:,}", "left out of training" if flag in EXCLUDING_FLAGS else "kept")
-    table.add_row("usable", f"{report.usable:,}", "", style="bold")
-    console.print(table)
-    # Clips that are left out come first; the rest only tells of quality.
-    problems = sorted(report.problems, key=lambda problem: problem.flag not in EXCLUDING_FLAGS)
-    lines = [f"{problem.flag}: {problem.id} ({problem.detail})" for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"... and {len(problems) - _SHOWN:,} more, all listed in {path}")
-    whole = f" ... all of it in {path}"
-    lines += [f"note: {note if len(note) <= _WIDE else note[:_WIDE] + whole}" for note in report.notes]
-    if not report.usable:
-        lines.append("note: no usable clip is left")
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 def _print_stats(stats: CorpusStats, console: Console) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
+
+    from vocalgen.corpora.words import count
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_footer=True)
     table.add_column("emotion", footer="all", no_wrap=True)
@@ -385,33 +157,8 @@ def _print_stats(stats: CorpusStats, console: Console) -> None:
     total = stats.total
     flags = ", ".join(f"{count:,} {flag}" for flag, count in stats.flags.items()) or "none"
     console.print(
-        f"{total.clips:,} usable clips, {total.speakers:,} speakers, {total.seconds / 3600:.2f} h; "
+        f"{count(total.clips, 'usable clip')}, {count(total.speakers, 'speaker')}, {total.seconds / 3600:.2f} h; "
         f"{stats.excluded:,} left out; flags: {flags}",
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _require_ours(out: Path, report: Path, source: Path | None) -> None:
-    """Refuse to overwrite what is neither a manifest nor its report, and the table that is read."""
-    from vocalgen.corpora.manifest import is_manifest
-    from vocalgen.corpora.verify import is_report
-
-    if source is not None and out.exists() and source.exists() and out.samefile(source):
-        raise VocalgenError(f"{out} is the table that is read; choose another --out")
-    if out.is_file() and not is_manifest(out):
-        raise VocalgenError(f"{out} is there and is no manifest, so it stays; choose another --out")
-    if report.is_file() and not is_report(report):
-        raise VocalgenError(f"{report} is there and is no earlier report, so it stays; choose another --out")
-
-
-def _require_writable(out: Path) -> None:
-    """Fail before the long verification, not after it, when the manifest could not be written."""
-    try:
-        if out.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise VocalgenError(f"cannot write {out}: {error.strerror or error}; choose another place") from error

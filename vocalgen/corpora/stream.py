@@ -48,6 +48,8 @@ MISSING = "cannot read"
 
 INDEX = "index.json"
 
+_COUNTED = 10_000
+
 
 @dataclass(frozen=True)
 class Packing:
@@ -94,12 +96,14 @@ def pack(
     packing: Packing | None = None,
     processes: int = 1,
     advance: Callable[[int], object] = lambda rows: None,
+    counted: Callable[[int], object] = lambda rows: None,
 ) -> dict[str, Any]:
     """Write shards and `index.json` into `out`; those that are there already stay, so a stopped run goes on.
 
     Args:
         folder: below it the clips lie, at the path the table names.
         advance: called with the number of further rows done.
+        counted: called with the number of further rows read, before the first is packed.
 
     Returns:
         the index: counts of `packed` rows and of those `LEFT_OUT`, `seconds` packed, and the shards.
@@ -109,7 +113,7 @@ def pack(
             space.
     """
     packing, target = packing or Packing(), Path(out)
-    digest, shards = _plan(Path(table), packing.rows)
+    digest, shards = _plan(Path(table), packing.rows, counted)
     _claim(target, {"table": digest, "packing": asdict(packing)})
     sweep(target)
     work = partial(_write, Path(os.path.abspath(folder)), Path(table), target, packing)
@@ -124,7 +128,7 @@ def pack(
     return index
 
 
-def _plan(table: Path, rows: int) -> tuple[str, list[Shard]]:
+def _plan(table: Path, rows: int, counted: Callable[[int], object]) -> tuple[str, list[Shard]]:
     """Hash of the table, and where its shards begin."""
     digest, clips, offsets = hashlib.sha256(), array("Q"), array("Q")
     try:
@@ -139,10 +143,13 @@ def _plan(table: Path, rows: int) -> tuple[str, list[Shard]]:
                     offsets.append(offset)
                 offset += len(line)
                 clips.append(_fingerprint(line, names))
+                if len(clips) % _COUNTED == 0:
+                    counted(_COUNTED)
     except OSError as error:
         raise VocalgenError(f"cannot read {table} ({error.strerror or error})") from error
     if not clips:
         raise VocalgenError(f"{table} has no rows")
+    counted(len(clips) % _COUNTED)
     firsts = range(0, len(clips), rows)
     repeated = _repeated(np.frombuffer(clips, np.uint64))
     parts = np.split(repeated, np.searchsorted(repeated[:, 0], firsts[1:]))
