@@ -215,6 +215,41 @@ def test_a_killed_run_goes_on(corpus: Path, processes: int) -> None:
     assert processes > 1 or not list(out.glob(".*"))  # other processes may not be buried yet
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", '{"packed": 4}', '{"packed": 4, "child": 0, "seconds": 1}', "\x00"])
+def test_counts_of_another_kind_are_damaged(corpus: Path, content: str) -> None:
+    """A shard is packed again, and an index is none."""
+    out = packed(corpus)
+    before = index(out)
+    (out / "shard-00001.json").write_text(content)
+    packed(corpus)
+    assert index(out) == before
+    (out / "index.json").write_text(content)
+    for reading in (problems, lambda folder: list(read(folder))):
+        with pytest.raises(VocalgenError, match="holds no complete packing"):
+            reading(out)
+
+
+@pytest.mark.parametrize("content", [b"", b"row\n", b"row\tclip_name\treason\n9\n", b"\xff", None])
+def test_a_shard_with_a_damaged_list_is_packed_again(corpus: Path, content: bytes | None) -> None:
+    listed = packed(corpus) / "shard-00001.skipped.tsv"
+    whole = listed.read_bytes()
+    if content is None:
+        listed.unlink()
+    else:
+        listed.write_bytes(content)
+    packed(corpus)
+    assert listed.read_bytes() == whole
+
+
+def test_rows_are_counted_before_they_are_packed(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vocalgen.corpora.stream._COUNTED", 5)
+    done: list[tuple[str, int]] = []
+    packing = Packing(rows=10)
+    counted = (lambda rows: done.append(("packed", rows)), lambda rows: done.append(("read", rows)))
+    pack(corpus / "clips", corpus / "clips.tsv", corpus / "out", packing, 1, *counted)
+    assert done == [("read", 5), ("read", 5), ("read", 5), ("read", 2), ("packed", 10), ("packed", 7)]
+
+
 def test_another_packing_takes_another_folder(corpus: Path) -> None:
     packed(corpus)
     with pytest.raises(VocalgenError, match="shards of another table or packing; choose another folder"):
@@ -297,9 +332,9 @@ def test_shards_beside_their_index(corpus: Path) -> None:
     found = problems(out, advance=advanced.append)
     assert found[:4] == [
         f"17 rows, published are {CLIPS:,}",
-        "2 rows name a clip of an earlier row: see shard-*.skipped.tsv",
-        "1 rows have no audio file: see shard-*.skipped.tsv",
-        "5 rows cannot be used: see shard-*.skipped.tsv",
+        "2 rows with a clip of an earlier row: see shard-*.skipped.tsv",
+        "1 row without an audio file: see shard-*.skipped.tsv",
+        "5 rows unusable: see shard-*.skipped.tsv",
     ]
     assert len(found) == 5 and f"{out / 'shard-00002.tar'} is damaged: 0 of its 2 clips are there (No such" in found[4]
     assert len(advanced) == 5 and problems(out, processes=2) == found

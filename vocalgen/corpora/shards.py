@@ -6,6 +6,7 @@ A shard that is cut off, even between two clips, has fewer clips than the index 
 from __future__ import annotations
 
 import json
+import operator
 import os
 import tarfile
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 from vocalgen import audio
 from vocalgen.corpora.parallel import parallel_map
 from vocalgen.corpora.stream import CLIPS, INDEX, LEFT_OUT
+from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
 
 
@@ -77,9 +79,11 @@ def problems(
     folder = Path(out)
     index = _index(folder)
     rows = index["packed"] + sum(index[kind] for kind in LEFT_OUT)
-    found = [f"{rows:,} rows, published are {CLIPS:,}"] if rows != CLIPS else []
-    told = {"repeated": "name a clip of an earlier row", "missing": "have no audio file", "wrong": "cannot be used"}
-    found += [f"{index[kind]:,} rows {what}: see shard-*.skipped.tsv" for kind, what in told.items() if index[kind]]
+    found = [f"{count(rows, 'row')}, published are {CLIPS:,}"] if rows != CLIPS else []
+    told = {"repeated": "with a clip of an earlier row", "missing": "without an audio file", "wrong": "unusable"}
+    found += [
+        f"{count(index[kind], 'row')} {what}: see shard-*.skipped.tsv" for kind, what in told.items() if index[kind]
+    ]
     for problem in parallel_map(partial(_problem, folder), index["shards"], processes, 1):
         found += [problem] if problem else []
         advance(1)
@@ -89,7 +93,12 @@ def problems(
 def _index(folder: Path) -> dict[str, Any]:
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        for counts in (index, *index["shards"]):
+            for key in ("packed", *LEFT_OUT):
+                operator.index(counts[key])
+        for shard in index["shards"]:
+            Path(shard["file"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise VocalgenError(
             f"{folder} holds no complete packing; run `vocalgen data prepare modulate-stream`"
         ) from error

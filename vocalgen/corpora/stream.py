@@ -48,6 +48,7 @@ MISSING = "cannot read"
 
 INDEX = "index.json"
 
+_LISTED = ("row", "clip_name", "reason")
 _COUNTED = 10_000
 
 
@@ -189,7 +190,7 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
     """Mark the folder with what its shards are made of, or refuse one that is marked otherwise."""
     mark = target / "made-of.json"
     if mark.is_file():
-        before = _stored(mark)
+        before = _stored(mark, ("table", "packing"))
         if before is None:
             raise VocalgenError(f"{mark} is damaged; remove {target}, pack again")
         if before != made_of:
@@ -205,7 +206,7 @@ def _name(shard: Shard) -> str:
 def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard) -> dict[str, float]:
     """One shard and the list of what is not in it; its counts, which stand beside it, tell that both are complete."""
     done = out / f"{_name(shard)}.json"
-    before = _stored(done) if done.is_file() else None
+    before = _stored(done, ("packed", *LEFT_OUT, "seconds")) if done.is_file() else None
     if before is not None and not (before["missing"] and _came(out / f"{_name(shard)}.skipped.tsv", folder)):
         return before
     done.unlink(missing_ok=True)
@@ -220,7 +221,7 @@ def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard)
     ):
         names = _columns(file.readline(), table)
         file.seek(shard.offset)
-        skipped.write("row\tclip_name\treason\n")
+        skipped.write("\t".join(_LISTED) + "\n")
         for row in range(shard.first, shard.first + shard.rows):
             line = file.readline()
             try:
@@ -233,23 +234,24 @@ def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard)
     return counts
 
 
-def _stored(path: Path) -> dict[str, Any] | None:
-    """An object that was written as JSON; None if it is damaged."""
+def _stored(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
+    """An object of these keys that was written as JSON; None if it is damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.keys() == set(keys) else None
 
 
 def _came(listed: Path, folder: Path) -> bool:
-    """Whether a clip that could not be read when its shard was packed is there now."""
+    """Whether a clip that could not be read when its shard was packed is there now, or the list of them is damaged."""
     try:
         with listed.open(encoding="utf-8", newline="\n") as rows:
-            cells = [line.rstrip("\n").split("\t") for line in rows]
-    except OSError:
-        return False
-    return any((folder / _path(name)).is_file() for _, name, reason in cells[1:] if reason.startswith(MISSING))
+            header, *lines = (line.rstrip("\n").split("\t") for line in rows)
+        names = [name for _, name, reason in lines if reason.startswith(MISSING)]
+        return header != list(_LISTED) or any((folder / _path(name)).is_file() for name in names)
+    except (OSError, ValueError, _LeftOut):
+        return True
 
 
 class _LeftOut(VocalgenError):
