@@ -73,7 +73,11 @@ def _alive(process: int) -> bool:
         return False
     except OSError:  # another user's
         return True
-    return True
+    try:
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return True
+    return state[:1] != [b"Z"]  # dead, but not buried by its parent
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
