@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 import numpy as np
 
 from vocalgen.metrics.intervals import Interval
-from vocalgen.metrics.prediction import accuracy, bootstrap, ccc, mae, pearson, s_mtl, spearman
+from vocalgen.metrics.prediction import accuracy, ccc, mae, pearson, s_mtl, spearman
+from vocalgen.tasks.resamples import MANY, OFFICIAL, TOP, Resamples, resampled
 from vocalgen.tasks.task import Array, Target, Task
 
-OFFICIAL = " (official code)"
-"""Follows the names of metrics with the bias of the official CCC."""
+LIMITS = (0.025, 0.975)
+"""Quantiles of an interval of 95 %."""
 
 
 def scores(task: Task, truth: Mapping[str, Array], prediction: Mapping[str, Array]) -> dict[str, float]:
@@ -36,38 +36,25 @@ def intervals(
 ) -> dict[str, Interval]:
     """`scores` with 95 % intervals by bootstrap over speakers, and over clips where a speaker is unknown ("").
 
-    What does not decide is left out where most resamples have no score of it.
+    What does not decide is left out where most resamples have no score of it. Of one speaker there are no resamples:
+    the limits are NaN.
 
     Raises:
         ValueError: as `Task.score`; most resamples have no deciding score.
     """
     clusters = [speaker or f"clip {row}" for row, speaker in enumerate(speakers)]
-    rows = np.arange(len(clusters))
-    drawn: list[dict[str, float]] = []  # all metrics of the resamples, which are the same for each of them
-
-    def scored(chosen: Array) -> dict[str, float]:
-        try:
-            drawn.append(scores(task, _rows(truth, chosen), _rows(prediction, chosen)))
-        except ValueError:  # of a resample where all is constant
-            drawn.append({})
-        return drawn[-1]
-
-    first, *others = scores(task, truth, prediction)
-    found = {
-        first: bootstrap(lambda chosen, _: scored(chosen).get(first, math.nan), rows, rows, clusters, draws, seed=seed)
-    }
-    for metric in others:
-        known = iter(drawn)
-        with suppress(ValueError):  # it has no score where the deciding one has
-            found[metric] = bootstrap(
-                lambda *_, known=known, metric=metric: next(known).get(metric, math.nan),
-                rows, rows, clusters, draws, seed=seed,
-            )  # fmt: skip
+    first, *others = scores(task, truth, prediction).items()
+    if len(set(clusters)) < 2:
+        return {name: Interval(value, math.nan, math.nan) for name, value in (first, *others)}
+    drawn = resampled(task, truth, prediction, Resamples.draw(clusters, draws, seed))
+    found = {}
+    for name, value in (first, *others):
+        known = drawn[name][np.isfinite(drawn[name])]
+        if len(known) >= draws / 2:
+            found[name] = Interval(value, *map(float, np.quantile(known, LIMITS)))
+        elif name == first[0]:
+            raise ValueError("most resamples have no score: the values are nearly constant")
     return found
-
-
-def _rows(values: Mapping[str, Array], rows: Array) -> dict[str, Array]:
-    return {name: value[rows] for name, value in values.items()}
 
 
 def further(
@@ -98,10 +85,10 @@ def _further(target: Target, truth: Array, prediction: Array) -> dict[str, float
     if target.classes:
         known = truth >= 0
         labels, scores = truth[known], prediction[known]
-        top = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+        top = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
         found = {"accuracy": accuracy(labels, scores.argmax(axis=1))}
-        if len(target.columns) > 8:
-            found["top-3 accuracy"] = float((top == labels[:, None]).any(axis=1).mean())
+        if len(target.columns) > MANY:
+            found[f"top-{TOP} accuracy"] = float((top == labels[:, None]).any(axis=1).mean())
         return found
     pairs = [(t[np.isfinite(t)], p[np.isfinite(t)]) for t, p in zip(truth.T, prediction.T, strict=True)]
     if target.metric == "CCC":
