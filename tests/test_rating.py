@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -27,10 +28,11 @@ from vocalgen.metrics.heep import heep
 from vocalgen.metrics.loudness import integrated_loudness, true_peak
 from vocalgen.rating.export import ARRAYS, LONG, PAGES, RATERS, TARGETS, WIDE, export
 from vocalgen.rating.flags import FAST, MISSED
-from vocalgen.rating.freeze import LOUDNESS, create_study, level
+from vocalgen.rating.freeze import LOUDNESS, create_study, level, read_sources
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.report import distances_of, study_report
 from vocalgen.rating.store import Store
+from vocalgen.rating.study import SETTINGS as SETTINGS_FILE
 from vocalgen.rating.study import Settings, Study, open_study
 
 EMOTIONS = ("Awe", "Fear", "Sadness")
@@ -114,12 +116,34 @@ def test_a_peak_holds_the_loudness_down_and_short_or_soft_clips_have_one() -> No
         assert gain == pytest.approx(level(short, RATE)[1] - 20 * np.log10(scale), abs=0.01)
 
 
+def test_settings_explain_themselves(study: Study) -> None:
+    lines = (study.folder / SETTINGS_FILE).read_text(encoding="utf-8").splitlines()
+    comments = [line for line in lines if line.startswith("# ")]
+    assert "# withdrawal: whether the answers of raters who withdraw are kept unused, or removed." in comments
+    explained = {name for line in comments for name in line[2:].partition(":")[0].split(", ")}
+    assert explained >= set(Settings.__dataclass_fields__)
+    assert open_study(study.folder).settings == study.settings
+
+
+def test_names_that_are_no_text_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "clips" / "awe" / os.fsdecode(b"\xff.wav")
+    audio.write(tmp_path / "0.wav", burst(0, 0.3, 16_000, 0), 16_000)
+    file.parent.mkdir(parents=True)
+    shutil.copy(tmp_path / "0.wav", file)
+    with pytest.raises(VocalgenError, match="is no UTF-8; rename it"):
+        read_sources(tmp_path / "clips", HUME10)
+
+
 @pytest.mark.parametrize(
     ("changes", "per_emotion", "words"),
     [
-        ({}, 7, "Awe has 6 clips, 7 are needed"),
+        ({}, 7, "Awe has 6 of the 7 clips that are needed, 7 to rate and 0 for practice"),
         ({}, 0, "give one at least"),
-        ({"practice": 9}, 4, "has 6 clips, 7 are needed"),
+        (
+            {"practice": 9},
+            4,
+            "has 6 of the 7 clips that are needed, 4 to rate and 3 for practice",
+        ),
         ({"emotions": ()}, 4, "needs one at least"),
         ({"low": 5, "high": 5}, 4, "has no room"),
         ({"repeats": -1}, 4, "repeats is -1"),
@@ -326,14 +350,14 @@ def test_the_report_knows_honest_and_hasty_raters(study: Study) -> None:
     store = Store(study, Clock())
     clips = {clip.key: clip for clip in study.clips}
     with pytest.raises(VocalgenError, match="nobody has rated"):
-        study_report(study, store.answers())
+        study_report(study, store.answers(), store.raters())
     for number, token in enumerate(store.invite(3)):
         store.consent(token)
         while (page := store.next_page(token)) is not None:
             target = clips[page.clip].emotion
             values = {name: 80 + number if name == target else 5 + number for name in page.emotions}
             store.save(token, page.place, values, 1, 0.01 if number == 2 and page.place == 4 else 9.0)
-    found = study_report(study, store.answers(), draws=50)
+    found = study_report(study, store.answers(), store.raters(), draws=50)
     assert (found["raters"], found["clips"], found["ratings"]) == (3, 12, 3 * 12 * 3)
     for scores in found["heep"].values():
         assert scores["overall"][0] == pytest.approx(1.0)
@@ -347,7 +371,7 @@ def test_the_report_knows_honest_and_hasty_raters(study: Study) -> None:
     assert found["heard"]["Awe"] == {"Awe": pytest.approx(81), "Fear": pytest.approx(6), "Sadness": pytest.approx(6)}
     backwards = [replace(answer, values={name: 101 - value for name, value in answer.values.items()})
                  if answer.kind == "repeat" else answer for answer in store.answers()]  # fmt: skip
-    assert study_report(study, backwards, draws=50)["with_themselves"]["pearson"] == pytest.approx(-1.0)
+    assert study_report(study, backwards, store.raters(), draws=50)["with_themselves"]["pearson"] == pytest.approx(-1.0)
 
 
 def test_a_report_of_raters_who_heard_different_clips(source: Path, tmp_path: Path) -> None:
@@ -355,7 +379,7 @@ def test_a_report_of_raters_who_heard_different_clips(source: Path, tmp_path: Pa
     store = Store(study)
     for value, token in enumerate(store.invite(4), start=10):
         answered(store, token, value)
-    found = study_report(study, store.answers(), draws=50)
+    found = study_report(study, store.answers(), store.raters(), draws=50)
     icc = found["icc"]
     assert found["with_themselves"] is None and found["icc_complete_raters"] == 0
     assert icc["icc1"] == pytest.approx(one_way(store), abs=1e-9)
@@ -388,13 +412,13 @@ def test_who_has_not_finished_does_not_hide_the_agreement_of_the_others(study: S
             page = store.next_page(token)
             assert page is not None
             store.save(token, page.place, {name: int(rng.integers(1, 101)) for name in page.emotions}, 1, 9.0)
-    found = study_report(study, store.answers(), draws=20)
+    found = study_report(study, store.answers(), store.raters(), draws=20)
     assert found["icc_complete_raters"] == 2 and found["icc_undefined"] == {}
     both = [answer for answer in store.answers() if answer.rater < 3]
-    alone = study_report(study, both, draws=20)["icc"]
+    alone = study_report(study, both, store.raters(), draws=20)["icc"]
     assert [found["icc"][name] for name in ("icc2", "icc3k")] == [alone["icc2"], alone["icc3k"]]
     assert found["icc"]["icc1"] != alone["icc1"]
-    (one,) = (study_report(study, [a for a in both if a.rater == 1], draws=20),)
+    (one,) = (study_report(study, [a for a in both if a.rater == 1], store.raters(), draws=20),)
     assert set(one["icc"].values()) == {None}
     assert one["icc_undefined"]["icc1"] == "no clip was rated by two raters yet"
 
@@ -487,7 +511,10 @@ def test_too_fast_is_counted_in_one_way(study: Study, tmp_path: Path) -> None:
     answers = store.answers()
     fast = sum(answer.seconds < 1 and answer.kind in ("rating", "repeat") for answer in answers)
     assert 0 < fast < sum(answer.seconds < 1 for answer in answers)
-    assert study_report(study, answers, draws=2)["hasty"] == {"pages": fast, "raters": {"rater-0001": fast}}
+    assert study_report(study, answers, store.raters(), draws=2)["hasty"] == {
+        "pages": fast,
+        "raters": {"rater-0001": fast},
+    }
     assert progress(study, store.raters(), answers)["raters"][0]["hasty"] == fast
     export(study, answers, store.raters(), tmp_path / "out")
     with open(tmp_path / "out" / RATERS, newline="", encoding="utf-8") as file:
@@ -510,12 +537,12 @@ def test_flags_can_be_taken_back_and_are_kept(study: Study, tmp_path: Path) -> N
     assert (by_hand.reason, by_hand.source, by_rule.reason) == ("says the headphones were broken", "experimenter", FAST)
     store.lift(2, FAST)
     assert store.raters()[1].flagged and [answer.flagged for answer in store.answers()].count(True) == 16
-    for number, reason, words in ((2, FAST, "no flag"), (3, "x", "no rater 3"), (1, " ", "1 to 200 characters"),
-                                  (1, "x" * 201, "1 to 200"), (0, "x", "no rater 0")):  # fmt: skip
+    for number, reason, words in ((2, FAST, "no flag"), (3, "x", "no rater-0003"), (1, " ", "1 to 200 characters"),
+                                  (1, "x" * 201, "1 to 200"), (0, "x", "a rater is a number")):  # fmt: skip
         with pytest.raises(VocalgenError, match=words):
             store.lift(number, reason)
-    with_all = study_report(study, store.answers(), draws=20)
-    without = study_report(study, store.answers(), draws=20, flagged=False)
+    with_all = study_report(study, store.answers(), store.raters(), draws=20)
+    without = study_report(study, store.answers(), store.raters(), draws=20, flagged=False)
     assert (with_all["raters"], without["raters"]) == (2, 1)
     assert with_all["flagged_raters"] == {"raters": 1, "counted": True}
     assert without["flagged_raters"] == {"raters": 1, "counted": False}
@@ -567,6 +594,9 @@ def test_withdrawing_removes_where_the_study_says_so(source: Path, tmp_path: Pat
     assert store.withdraw(other).stage == "withdrawn"
     assert {answer.rater for answer in store.answers()} == {1}
     assert store.consent(other).stage == "withdrawn"
+    assert (
+        study_report(study, store.answers(), store.raters(), draws=2)["withdrawn_raters"] == 1
+    )  # whose answers are gone
     store.withdraw(one)
     left = b"".join(file.read_bytes() for file in study.folder.glob("ratings.sqlite*"))
     assert not [clip.key for clip in study.clips if clip.key.encode() in left]  # not in free pages or the log either
@@ -709,7 +739,7 @@ def test_s_gen_of_an_evaluation(study: Study) -> None:
     evaluation = {"systems": ["ours"], "sections": {"d": {"kind": "distance", "rows": rows}}}
     distances = distances_of(evaluation)
     assert distances == {"Awe": 4.0, "Fear": 2.0}
-    found = study_report(study, store.answers(), draws=20, distances=distances)["s_gen"]
+    found = study_report(study, store.answers(), store.raters(), draws=20, distances=distances)["s_gen"]
     assert found["emotions"] == {"Awe": pytest.approx(0.625), "Fear": pytest.approx(0.75), "Sadness": 0.0}
     assert found["overall"] == pytest.approx((0.625 + 0.75) / 3)
     assert "Sadness has no FID and counts 0" in found["notes"]

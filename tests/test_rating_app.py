@@ -287,6 +287,23 @@ def test_the_page_speaks_the_languages_of_the_study(client: TestClient, token: s
     assert client.post(f"/api/{token}/consent", json={"language": "en"}).json()["language"] == "de"
 
 
+def test_what_a_study_leaves_out_or_has_twice_is_told(frozen: Path, tmp_path: Path, command: Command) -> None:
+    clips = Path(shutil.copytree(frozen.parent / "clips", tmp_path / "clips"))
+    shutil.copytree(clips / "awe", clips / "banana")
+    shutil.copy(clips / "awe" / "0.wav", clips / "fear" / "again.wav")
+    shutil.copy(clips / "awe" / "0.wav", clips / "awe" / "again.wav")
+    ran = command("rate", "new", tmp_path / "study", "--clips", clips, "--per-emotion", 4, "--practice", 0)
+    assert ran.code == 0 and "a rater answers 13 pages" in ran.out  # 8 clips, 3 again, 2 instructed
+    assert ran.err.splitlines() == [
+        "warning: 'banana' is no emotion of hume-10: clips left out: 3",
+        "warning: one recording is there as awe/0.wav and as awe/again.wav and as fear/again.wav",
+    ]
+    asked = ("--emotions", "awe,fear,guilt")
+    ran = command("rate", "new", tmp_path / "more", "--clips", frozen.parent / "clips", "--per-emotion", 2, *asked)
+    assert ran.code == 0 and "3 emotions" in ran.out
+    assert command("rate", "codes", tmp_path).out == ""
+
+
 def test_the_verbs(frozen: Path, tmp_path: Path, command: Command) -> None:
     study = tmp_path / "study"
     made = command("rate", "new", study, "--clips", frozen.parent / "clips", "--per-emotion", 2)
@@ -322,7 +339,7 @@ def test_the_verbs(frozen: Path, tmp_path: Path, command: Command) -> None:
         assert f"rater-0001: {reason} (by rule, lifted)" in printed
     assert "rater-0002: late (by experimenter)" in command("rate", "flag", study, "rater-0002", "--reason", "late")[1]
     for arguments, words in ((("rater-2",), "--reason is needed"), (("two", "--reason", "x"), "is no rater"),
-                             (("rater-0009", "--reason", "x"), "no rater 9")):  # fmt: skip
+                             (("rater-0009", "--reason", "x"), "no rater-0009")):  # fmt: skip
         code, _, error = command("rate", "flag", study, *arguments)
         assert code == 2 and words in error
     code, printed, _ = command("rate", "report", study, "--without-flagged", "--figure", tmp_path / "heard.svg")

@@ -84,7 +84,7 @@ def test_heep_of_an_export_is_that_by_hand(tmp_path: Path, done: Line, kind: str
                 assert found["value"] == pytest.approx(BY_HAND["overall"])
                 expected = {name: BY_HAND[reading, name] for name in ("Awe", "Fear")}
                 assert found["emotions"] == pytest.approx(expected) and found["clips_of_other_emotions"] == 0
-    report = study_report(study, store.answers(), draws=5)
+    report = study_report(study, store.answers(), store.raters(), draws=5)
     for reading, scores in report["heep"].items():
         assert scores["overall"][0] == pytest.approx(BY_HAND["overall"])
         assert {name: interval[0] for name, interval in scores["emotions"].items()} == pytest.approx(
@@ -124,7 +124,7 @@ def test_clips_of_emotions_that_are_not_rated_are_counted_and_in_no_row(
     code, value, warning = command("metrics", "heep", out / LONG, *asked)
     assert code == 0 and float(value) == pytest.approx(BY_HAND["row", "Awe"], rel=1e-5)
     assert warning.strip() == "warning: 2 clips were made for emotions that nobody was asked about"
-    found = study_report(study, store.answers(), draws=5)
+    found = study_report(study, store.answers(), store.raters(), draws=5)
     assert found["clips_of_other_emotions"] == 2
     assert found["heep"]["row"]["emotions"]["Awe"][0] == pytest.approx(BY_HAND["row", "Awe"])
     assert found["heep"]["column"]["emotions"]["Awe"][0] < BY_HAND["column", "Awe"]  # they sound of it, and are not

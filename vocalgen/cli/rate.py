@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.rate_results import StudyArgument, content, export, report
 from vocalgen.errors import VocalgenError
 
@@ -43,8 +45,12 @@ def new(
         str | None,
         typer.Option("--emotions", "-e", metavar="NAMES", help="To be rated; default: those of the clips."),
     ] = None,
-    practice: Annotated[int, typer.Option(min=0, metavar="N", help="Clips at the beginning that do not count.")] = 2,
-    repeats: Annotated[int, typer.Option(min=0, metavar="N", help="Clips that a rater hears a second time.")] = 3,
+    practice: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Further clips, at the beginning, that do not count.")
+    ] = 2,
+    repeats: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Clips that a rater hears twice, of half at most.")
+    ] = 3,
     instructed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Pages that ask for a certain answer, to see who reads.")
     ] = 2,
@@ -67,14 +73,16 @@ def new(
     """
     from vocalgen.emotions import VOCABULARIES
     from vocalgen.rating.freeze import LOUDNESS, create_study, read_sources
+    from vocalgen.rating.order import plan
     from vocalgen.rating.study import Settings
 
-    names = sorted({source.emotion for source in read_sources(clips, None)})
-    able = [vocabulary for vocabulary in VOCABULARIES.values() if any(name in vocabulary for name in names)]
+    found = Counter(source.emotion for source in read_sources(clips, None))
+    asked = [name.strip() for name in emotions.split(",")] if emotions else []
+    able = [vocabulary for vocabulary in VOCABULARIES.values() if any(name in vocabulary for name in found)]
     if not able:
         raise VocalgenError(f"{clips} has no clips of known emotions; the layout is DIR/<emotion>/*.wav")
-    vocabulary = max(able, key=lambda entry: sum(name in entry for name in names))
-    asked = [name.strip() for name in emotions.split(",")] if emotions else [n for n in names if n in vocabulary]
+    vocabulary = max(able, key=lambda entry: sum(name in entry for name in [*found, *asked]))
+    asked = asked or sorted(name for name in found if name in vocabulary)
     rated = tuple(dict.fromkeys(vocabulary.emotions[vocabulary.index(name)] for name in asked))
     own = {file.stem: content(file) for file in texts or []}
     codes = tuple(dict.fromkeys([*(code.strip() for code in languages.split(",")), *own]))
@@ -89,11 +97,21 @@ def new(
         seed=seed,
     )
     made = create_study(study, clips, settings, per_emotion, vocabulary, own)
+    warn(
+        f"{name!r} is no emotion of {vocabulary.name}: clips left out: {count}"
+        for name, count in sorted(found.items())
+        if name not in vocabulary
+    )
+    copies: dict[str, list[str]] = {}
+    for clip in made.clips:
+        copies.setdefault(clip.sha256, []).append(clip.clip)
+    warn(f"one recording is there as {' and as '.join(sorted(names))}" for names in copies.values() if len(names) > 1)
     print(f"{study}: {len(made.rated)} clips to rate, {len(made.practice)} for practice, {len(rated)} emotions")
+    print(f"a rater answers {len(plan(made, 1, {}))} pages, on each of them for every emotion")
     softer = [clip for clip in made.clips if clip.lufs + clip.gain_db < LOUDNESS - 0.1]
     if softer:
         least = min(clip.lufs + clip.gain_db for clip in softer)
-        print(f"{len(softer)} clips stay below {LOUDNESS:g} LUFS, one at {least:.1f}: their peaks allow no more")
+        print(f"below {LOUDNESS:g} LUFS, as their peaks allow no more: {len(softer)} clips, the softest at {least:.1f}")
     print(f"next: read {study / 'study.yaml'} and {study / 'texts'}, then:")
     print(f"  vocalgen rate serve {study} --invite {made.raters_needed}")
 
@@ -177,8 +195,9 @@ def codes(study: StudyArgument) -> None:
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
+    entries = Store(open_study(study)).raters()
     print("rater,code,finished,withdrawn")
-    for entry in Store(open_study(study)).raters():
+    for entry in entries:
         finished, withdrawn = ("no" if moment is None else "yes" for moment in (entry.finished, entry.withdrawn))
         print(f"{rater_name(entry.number)},{entry.code},{finished},{withdrawn}")
 

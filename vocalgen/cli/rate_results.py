@@ -10,7 +10,7 @@ import typer
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
-    from vocalgen.rating.answers import Answer
+    from vocalgen.rating.answers import Rater
 
 ICCS = {"icc1": "ICC(1)", "icc2": "ICC(2)", "icc3": "ICC(3)", "icc1k": "ICC(1, k)", "icc2k": "ICC(2, k)",
         "icc3k": "ICC(3, k)"}  # fmt: skip
@@ -38,14 +38,14 @@ def export(
 
     opened = open_study(study)
     store = Store(opened)
-    answers = store.answers()
-    for file in write(opened, answers, store.raters(), out, not without_flagged):
+    answers, raters = store.answers(), store.raters()
+    for file in write(opened, answers, raters, out, not without_flagged):
         print(file)
     names = {*opened.settings.emotions, *(clip.emotion for clip in opened.rated)}
     known = next((name for name, words in VOCABULARIES.items() if all(word in words for word in names)), None)
     if known is not None:  # else the study's emotions are its own
         print(f"HEEP: vocalgen metrics heep {out / LONG} --targets {out / TARGETS} --vocabulary {known}")
-    print(_left_out(answers, without_flagged))
+    print(_left_out(raters, without_flagged))
 
 
 def report(
@@ -78,8 +78,9 @@ def report(
             distances = distances_of(json.loads(content(evaluation)), system)
         except ValueError as error:
             raise VocalgenError(f"{evaluation} is no JSON ({error})") from error
-    answers = Store(opened).answers()
-    found = study_report(opened, answers, flagged=not without_flagged, distances=distances)
+    store = Store(opened)
+    raters = store.raters()
+    found = study_report(opened, store.answers(), raters, flagged=not without_flagged, distances=distances)
     if figure is not None:
         from vocalgen.evaluation.figures import rated
 
@@ -90,7 +91,7 @@ def report(
     print(f"{found['raters']} raters, {found['clips']} clips, {found['ratings']} ratings")
     if found["clips_of_other_emotions"]:
         print(f"clips that were made for emotions that are not rated: {found['clips_of_other_emotions']}")
-    print(_left_out(answers, without_flagged))
+    print(_left_out(raters, without_flagged))
     for reading, scores in found["heep"].items():
         print(f"HEEP ({reading}): {_interval(scores['overall'])}")
         for name, interval in scores["emotions"].items():
@@ -117,9 +118,9 @@ def report(
     print(f"pages answered too fast: {found['hasty']['pages']}")
 
 
-def _left_out(answers: list[Answer], without_flagged: bool) -> str:
-    flagged = len({answer.rater for answer in answers if answer.flagged and not answer.withdrawn})
-    withdrawn = len({answer.rater for answer in answers if answer.withdrawn})
+def _left_out(raters: list[Rater], without_flagged: bool) -> str:
+    flagged = sum(rater.flagged and rater.withdrawn is None and rater.saved > 0 for rater in raters)
+    withdrawn = sum(rater.withdrawn is not None for rater in raters)
     what = "left out" if without_flagged else "counted; --without-flagged leaves them out"
     return f"raters who withdrew: {withdrawn} (left out); flagged: {flagged} ({what})"
 

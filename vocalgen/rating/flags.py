@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.answers import rater_name
 from vocalgen.rating.study import Settings, Study
 
 MISSED, FAST = "missed instructions", "too fast"
@@ -71,7 +72,7 @@ def lift_flag(database: sqlite3.Connection, rater: int, reason: str, now: float)
         "UPDATE flag SET lifted = ? WHERE rater = ? AND reason = ? AND lifted IS NULL", (now, rater, reason)
     )
     if not done.rowcount:
-        raise VocalgenError(f"rater {rater} has no flag {reason!r}")
+        raise VocalgenError(f"{rater_name(rater)} has no flag {reason!r}")
 
 
 def _checked(database: sqlite3.Connection, rater: int, reason: str) -> str:
@@ -80,5 +81,5 @@ def _checked(database: sqlite3.Connection, rater: int, reason: str) -> str:
         raise VocalgenError(f"a reason of 1 to {LONGEST} characters is needed, this has {len(reason)}")
     known = type(rater) is int and 0 < rater < 2**31
     if not known or not database.execute("SELECT 1 FROM rater WHERE id = ?", (rater,)).fetchone():
-        raise VocalgenError(f"there is no rater {rater}")
+        raise VocalgenError(f"there is no {rater_name(rater)}" if known else "a rater is a number, from 1")
     return reason

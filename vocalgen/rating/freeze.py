@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -86,11 +87,18 @@ def create_study(
         clips = [_copy(clip, practice, settings.seed, part / CLIPS) for clip, practice in chosen]
         clips.sort(key=lambda clip: clip.key)
         values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
-        (part / SETTINGS).write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        written = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        (part / SETTINGS).write_text(_explanation() + written, encoding="utf-8")
         (part / TABLE).write_text(table(clips), encoding="utf-8")
         for code, content in words.items():
             (part / TEXTS / f"{code}.yaml").write_text(content, encoding="utf-8")
     return open_study(target)
+
+
+def _explanation() -> str:
+    """What the settings mean, as comments of YAML."""
+    lines = (inspect.getdoc(Settings) or "").partition("Args:\n")[2].splitlines()
+    return "".join(f"# {line.strip()}\n" if line[4:5].strip() else f"#   {line.strip()}\n" for line in lines)
 
 
 def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Source]:
@@ -103,7 +111,7 @@ def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Sour
         vocabulary: clips of other emotions are left out, and emotions get its spelling; None takes all as they are.
 
     Raises:
-        VocalgenError: no folder of clips and no such file; a manifest names a clip outside its folder.
+        VocalgenError: no folder of clips and no such file; a clip outside the manifest's folder; a name that is no text.
     """
     path = Path(source)
     found = _of_folder(path) if path.is_dir() else list(_of_manifest(path))
@@ -113,6 +121,11 @@ def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Sour
             for clip in found
             if clip.emotion in vocabulary
         ]
+    for clip in found:
+        try:
+            clip.name.encode()
+        except UnicodeEncodeError as error:
+            raise VocalgenError(f"the name of {str(clip.file)!r} is no UTF-8; rename it") from error
     return sorted(found, key=lambda clip: clip.name)
 
 
@@ -171,7 +184,10 @@ def _choose(found: Sequence[Source], settings: Settings, per_emotion: int, where
         clips = [clip for clip in found if clip.emotion == emotion]
         wanted = per_emotion + extra.get(place, 0)
         if len(clips) < wanted:
-            raise VocalgenError(f"{where}: {emotion} has {len(clips)} clips, {wanted} are needed; ask for fewer")
+            raise VocalgenError(
+                f"{where}: {emotion} has {len(clips)} of the {wanted} clips that are needed, {per_emotion} to rate and "
+                f"{wanted - per_emotion} for practice; ask for fewer by --per-emotion or --practice, or add clips"
+            )
         drawn = [clips[index] for index in rng.permutation(len(clips))[:wanted]]
         yield from ((clip, number >= per_emotion) for number, clip in enumerate(drawn))
 

@@ -18,15 +18,15 @@ Json = dict[str, Any]
 def progress(study: Study, raters: Sequence[Rater], answers: Sequence[Answer]) -> Json:
     """Raters with their flags, coverage of clips and emotions, reliability, times; ready for JSON.
 
-    Coverage and reliability are of those who neither withdrew nor are flagged; instructed pages, practice and second
-    times are no ratings.
+    Coverage and reliability, with oneself too, are of those who neither withdrew nor are flagged; instructed pages,
+    practice and second times are no ratings.
     """
     present = kept(answers)
-    counted = [answer for answer in kept(answers, flagged=False) if answer.kind == "rating"]
-    emotions = study.settings.emotions
-    again = with_themselves(present, emotions)
+    unflagged, emotions = kept(answers, flagged=False), study.settings.emotions
+    counted = [answer for answer in unflagged if answer.kind == "rating"]
+    each, together = (with_themselves(chosen, emotions) for chosen in (present, unflagged))
     return {
-        "raters": [_rater(rater, present, again) for rater in raters if rater.consented is not None],
+        "raters": [_rater(rater, present, each) for rater in raters if rater.consented is not None],
         "counts": _counts(raters),
         "wanted_raters": study.raters_needed,
         "ratings": len(counted),
@@ -34,7 +34,7 @@ def progress(study: Study, raters: Sequence[Rater], answers: Sequence[Answer]) -
         "clips": _clips(study, counted),
         "emotions": _emotions(study, counted),
         "reliability": reliability(rating_array(counted, emotions)[0], emotions) if counted else None,
-        "with_themselves": again["pearson"] if again is not None else None,
+        "with_themselves": together["pearson"] if together is not None else None,
         "instructed": sum(answer.kind == "instructed" for answer in present),
     }
 

@@ -13,7 +13,7 @@ from vocalgen.metrics.agreement import icc, icc_one_way, krippendorff_alpha
 from vocalgen.metrics.heep import Reading, heep_intervals
 from vocalgen.metrics.prediction import pearson
 from vocalgen.metrics.s_gen import s_gen
-from vocalgen.rating.answers import Answer, kept, rater_name
+from vocalgen.rating.answers import Answer, Rater, kept, rater_name
 from vocalgen.rating.export import rating_array
 from vocalgen.rating.study import Study
 
@@ -24,6 +24,7 @@ Json = dict[str, Any]
 def study_report(
     study: Study,
     answers: Sequence[Answer],
+    raters: Sequence[Rater],
     draws: int = 1000,
     flagged: bool = True,
     distances: Mapping[str, float] | None = None,
@@ -35,6 +36,7 @@ def study_report(
     with the first of the same rater, all emotions together.
 
     Args:
+        raters: all who were invited; answers of those who withdrew may be gone.
         draws: resamples of the intervals.
         flagged: whether what flagged raters said counts; how many they are is always told.
         distances: Fréchet distance by emotion, for S_GEN, see `distances_of`.
@@ -48,14 +50,14 @@ def study_report(
         others = "" if flagged else " but flagged raters"
         raise VocalgenError(f"{study.folder}: nobody{others} has rated a clip yet; there is nothing to report")
     emotions = study.settings.emotions
-    values, raters, heard = rating_array(counted, emotions)
+    values, names, heard = rating_array(counted, emotions)
     meant = np.array([[study.by_key[clip].emotion == name for name in emotions] for clip in heard], dtype=np.float64)
     mean = np.nanmean(values, axis=0)
     scores = {reading: _heep(meant, values, emotions, reading, draws) for reading in get_args(Reading)}
     return {
-        "raters": len(raters),
+        "raters": len(names),
         "flagged_raters": {"raters": len({a.rater for a in kept(answers) if a.flagged}), "counted": flagged},
-        "withdrawn_raters": len({a.rater for a in answers if a.withdrawn}),
+        "withdrawn_raters": sum(rater.withdrawn is not None for rater in raters),
         "clips": len(heard),
         "clips_of_other_emotions": int((meant.sum(axis=1) == 0).sum()),
         "ratings": int(np.isfinite(values).sum()),

@@ -336,8 +336,8 @@ class Store:
                 raise VocalgenError(f"{emotion}: {value!r} is no whole number from {settings.low} to {settings.high}")
         if type(plays) is not int or not 1 <= plays < 10**6:
             raise VocalgenError("the clip must be heard to its end before it is rated")
-        if not 0 <= seconds < 1e6:
-            raise VocalgenError(f"{seconds} seconds cannot have passed")
+        if type(seconds) not in (int, float) or not 0 <= seconds < 1e6:
+            raise VocalgenError(f"{seconds!r} seconds cannot have passed")
 
     def _page(self, database: sqlite3.Connection, number: int, place: int) -> Any:
         row = None
@@ -350,7 +350,7 @@ class Store:
     def _rater(self, database: sqlite3.Connection, token: str) -> Any:
         row = database.execute("SELECT * FROM rater WHERE token_sha256 = ?", (_hash(token),)).fetchone()
         if row is None:
-            raise UnknownRater("this link is not known here; check that it is complete")
+            raise UnknownRater("This link is not known here; check that it is complete.")
         return row
 
 

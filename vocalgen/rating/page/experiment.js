@@ -2,12 +2,15 @@
 import {button, element} from "./dom.js";
 
 const main = document.getElementById("main"), trouble = document.getElementById("trouble");
+let tables = 0;
 const number = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits);
 
 function table(caption, heads, rows) {
   const head = element("thead", {}, element("tr", {}, ...heads.map(text => element("th", {scope: "col"}, text))));
   const body = element("tbody", {}, ...rows.map(cells => element("tr", {}, ...cells.map(cell => element("td", {}, cell)))));
-  return element("div", {class: "scroll"}, element("table", {}, element("caption", {}, caption), head, body));
+  const id = `table-${++tables}`;
+  return element("section", {}, element("h2", {id}, caption),
+    element("div", {class: "scroll", tabindex: 0, role: "region", "aria-labelledby": id}, element("table", {"aria-labelledby": id}, head, body)));
 }
 
 async function ask(path, body) {
@@ -16,7 +19,8 @@ async function ask(path, body) {
     const answer = await fetch(path, body === undefined ? {headers} : {method: "POST", headers, body: JSON.stringify(body)});
     const found = await answer.json();
     trouble.hidden = answer.ok;
-    trouble.textContent = answer.ok ? "" : found.error;
+    trouble.textContent = answer.ok ? "" : `${found.error}; the whole link stands in the terminal of the server.`;
+    if (answer.status === 403) main.replaceChildren();
     return answer.ok ? found : null;
   } catch {
     trouble.hidden = false;

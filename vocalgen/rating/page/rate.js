@@ -36,7 +36,8 @@ async function ask(path, body) {
       if (screen !== from) return null;
       if (answer.ok) { trouble(""); return value; }
       const refused = answer.status < 500 && answer.status !== 429;
-      trouble(texts === null ? value.error : refused ? texts.not_accepted : texts.not_stored);
+      if (refused && texts === null) { stranger(value.error); return null; }
+      trouble(texts === null ? "…" : refused ? texts.not_accepted : texts.not_stored);
       if (refused) return null;
     } catch {
       if (screen !== from) return null;
@@ -47,6 +48,12 @@ async function ask(path, body) {
     await new Promise(done => setTimeout(done, wait));
     if (screen !== from) return null;
   }
+}
+
+// Nobody the study knows: there are no texts to say it in.
+function stranger(reason) {
+  document.title = at("title").textContent = "?";
+  show([element("p", {}, reason)]);
 }
 
 // Send something and draw what comes next. If it is refused, perhaps another window was quicker: draw where the rater stands.
