@@ -64,6 +64,22 @@ def test_mistakes_are_named(config_file: Path, override: str, message: str) -> N
         load_config(Config, config_file, [override])
 
 
+def test_an_override_is_blamed_for_what_it_sets_and_for_that_alone(config_file: Path) -> None:
+    for overrides, message in (
+        (["rate=1", "model.dims=3"], "override model.dims=3: model: unknown key 'dims'; did you mean 'dim'?"),
+        (["modle.dim=3"], "override modle.dim=3: unknown key 'modle'; did you mean 'model'?"),
+        (["model.dim=wide", "rate=1"], "override model.dim=wide: model: dim: expected int, got 'wide'"),
+        (["model=3"], "override model=3: model: expected a section, got 3"),
+    ):
+        with pytest.raises(VocalgenError) as caught:
+            load_config(Config, config_file, overrides)
+        assert str(caught.value) == message
+    config_file.write_text("run: b\nmodel: {dim: wide}\n")
+    with pytest.raises(VocalgenError) as caught:
+        load_config(Config, config_file, ["model.widths=[1]", "rate=1"])
+    assert str(caught.value) == f"{config_file}: model: dim: expected int, got 'wide'"
+
+
 def test_files_that_do_not_work(tmp_path: Path) -> None:
     loop = tmp_path / "loop.yaml"
     loop.write_text("base: loop.yaml\n")

@@ -27,7 +27,7 @@ def load_config(cls: type[T], path: str | Path, overrides: Sequence[str] = ()) -
         VocalgenError: missing or malformed file, circular `base`, unknown key (the nearest name is suggested),
             value of the wrong type, missing required key.
     """
-    return build(cls, read_values(path, overrides), str(path))
+    return build(cls, read_values(path, overrides), str(path), overrides)
 
 
 def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -45,8 +45,30 @@ def read_values(path: str | Path | None, overrides: Sequence[str] = ()) -> dict[
     return values
 
 
-def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
-    """Turn nested mappings into the dataclass `cls`; `where` names the source in errors."""
+def build(cls: type[T], values: Mapping[str, Any], where: str, overrides: Sequence[str] = ()) -> T:
+    """Turn nested mappings into the dataclass `cls`; in errors `where` names the source, or the override that it is.
+
+    Raises:
+        VocalgenError: as `load_config`.
+    """
+    try:
+        return _build(cls, values, where)
+    except VocalgenError as error:
+        guilty = next((override for override in overrides if _is_of(str(error), where, override)), None)
+        if guilty is None:
+            raise
+        raise VocalgenError(f"override {guilty}{str(error).removeprefix(where)}") from error
+
+
+def _is_of(message: str, where: str, override: str) -> bool:
+    """Whether an error of `_build` is about what an override sets."""
+    keys = override.partition("=")[0].split(".")
+    sections = [": ".join([where, *keys[:depth]]) for depth in range(len(keys) + 1)]
+    unknown = [f"{section}: unknown key {key!r}" for section, key in zip(sections, keys, strict=False)]
+    return message.startswith((f"{sections[-1]}: ", *unknown))
+
+
+def _build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     hints = typing.get_type_hints(cls)
     known = [field.name for field in fields(cls)]  # type: ignore[arg-type]
     for key in values:
@@ -107,7 +129,7 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise VocalgenError(f"{where}: expected a section, got {value!r}")
-        return build(typing.cast(type, hint), value, where)
+        return _build(typing.cast(type, hint), value, where)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
