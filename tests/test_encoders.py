@@ -249,3 +249,21 @@ def test_folders_that_hold_no_encoder(config: Any, words: str, tmp_path: Path) -
 def test_a_name_that_nobody_has() -> None:
     with pytest.raises(VocalgenError, match=r"no encoder; give a shipped one \(.*emogator-classifier-24k"):
         load_encoder("emogator-clasifier")
+
+
+def test_what_is_not_here_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def unreachable(url: str) -> None:
+        asked.append(url)
+        raise OSError("name not known")
+
+    with pytest.raises(VocalgenError, match="owner/model is no folder and was not fetched before, and HF_HUB_OFFLINE"):
+        load_encoder("owner/model")
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", unreachable)
+    with pytest.raises(VocalgenError, match=r"the hub does not give it \(name not known\); give the folder of a copy"):
+        load_encoder("owner/model@3")
+    assert len(asked) == 1 and asked[0].endswith("owner/model/resolve/main/config.json")
+    with pytest.raises(VocalgenError, match="/nope: no such folder, and no hub id; give the folder of an encoder"):
+        load_encoder("/nope")
+    assert len(asked) == 1

@@ -16,6 +16,7 @@ from vocalgen.data import CacheConfig
 from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
+from vocalgen.recognition.hub import require_available
 from vocalgen.recognition.log_mel import LOG_MEL, LogMelEncoder
 from vocalgen.recognition.opensmile import FEATURE_SETS, OpenSmileEncoder
 from vocalgen.recognition.scorer import NETWORKS, Scorer
@@ -140,6 +141,7 @@ class TransformersEncoder:
     emotions = None
 
     def __init__(self, path: str, device: str = "cpu", layer: int = -1) -> None:
+        require_available(path)
         from transformers import AutoFeatureExtractor, AutoModel
 
         try:
