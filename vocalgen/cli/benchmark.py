@@ -38,13 +38,13 @@ def benchmark(
     run: Annotated[
         list[Path] | None, typer.Option(metavar="DIR", help="--out of a finished benchmark, for late-fusion.")
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="How many, from 101.")] = 3,
+    seeds: Annotated[int, typer.Option(metavar="N", help="How many, from 101.")] = 3,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Default: runs/benchmark/TASK/SYSTEM."),
     ] = None,
     team: Annotated[str, typer.Option(metavar="NAME", help="In the name of the submission.")] = "our-team",
-    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of speakers for the intervals.")] = 1000,
+    draws: Annotated[int, typer.Option(metavar="N", help="Resamples of speakers for the intervals.")] = 1000,
     device: DeviceOption = None,
 ) -> None:
     """Train a system with several seeds, choose on validation, score validation and test beside the published rows.
@@ -105,7 +105,7 @@ def _print(report: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from vocalgen.tasks.report import CAVEAT, number
+    from vocalgen.tasks.report import CAVEAT, number, span
 
     console = Console()
     ours = Table(title=f"{report['task']}, {report['system']}", box=box.SIMPLE_HEAD)
@@ -115,7 +115,7 @@ def _print(report: Mapping[str, Any]) -> None:
         intervals = report["best"][split]["intervals"]
         for name, entry in metrics.items():
             found = intervals.get(name)
-            cell = f"{number(found[0])} ({number(found[1])} to {number(found[2])})" if found else ""
+            cell = f"{number(found[0])} ({span(*found[1:])})" if found else ""
             ours.add_row(name, split, number(entry["mean"]), number(entry["deviation"]), cell)
     console.print(ours)
     if report["published"]:

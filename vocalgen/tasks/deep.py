@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,9 +20,12 @@ from vocalgen.errors import VocalgenError
 from vocalgen.models.multitask import EMBEDDING
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import TransformersEncoder
+from vocalgen.recognition.log_mel import LOG_MEL
 from vocalgen.recognition.multitask import Listener
-from vocalgen.shipped import file_sha256, weight_files
+from vocalgen.recognition.opensmile import FEATURE_SETS
+from vocalgen.shipped import file_sha256, shipped_models, weight_files
 from vocalgen.tasks.labels import labelled_clips
+from vocalgen.tasks.registry import name_with
 from vocalgen.tasks.system import Options, Rows, TaskData, Wave, describe
 from vocalgen.tasks.task import TASKS, Array, Target, Task, task_of
 from vocalgen.training.loop import Trainer
@@ -41,6 +45,10 @@ RECIPES: Mapping[str, Mapping[str, str]] = {
     },
 }
 """By system and task, "" for the other tasks."""
+
+
+REPLACED: Mapping[str, tuple[str, ...]] = {"data": ("manifest", "cache"), "loop": ("run",)}
+"""Keys of a recipe, by section, that the benchmark decides."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class DeepSystem:
             recipe[section] = {key: value for key, value in recipe[section].items() if key not in keys}
         if self.config.speech is not None:
             path = self.config.speech.path
-            recipe["speech"] |= {"path": Path(path).name, "checksum": TransformersEncoder(path).checksum}
+            recipe["speech"] |= {"path": Path(path).name, "checksum": _checksum(path)}
         if self.config.init is not None:
             start = Path(self.config.init)
             files = [start] if start.is_file() else weight_files(start)
@@ -186,15 +194,42 @@ def make_deep(name: str, task: Task, options: Options) -> DeepSystem:
     if isinstance(section, dict) and (options.encoders or "path" not in section):
         if len(options.encoders) != 1:
             raise VocalgenError(f"{name} learns from one speech encoder; say which by --encoder FOLDER or hub id")
-        section["path"] = options.encoders[0]
+        name = name_with(name, [section["path"]] if "path" in section else [], options.encoders)
+        section["path"] = _speech_encoder(name, options.encoders[0])
     elif options.encoders:
         raise VocalgenError(f"{name} hears clips itself; leave --encoder out")
-    beside = [target for other in values.get("tasks", ()) for target in task_of(other).targets]
-    if not all(target in beside for target in task.targets):
-        values["tasks"] = [task.name]
-    values.setdefault("data", {}).update(manifest="", cache="")
-    values.setdefault("loop", {}).update(run="")
-    return DeepSystem(name, task, build(MultitaskConfig, values, str(path)), options.device)
+    together = values.get("tasks", ())
+    if isinstance(together, list | tuple):
+        beside = [target for other in together for target in task_of(str(other)).targets]
+        if not all(target in beside for target in task.targets):
+            values["tasks"] = [task.name]
+    for title, replaced in REPLACED.items():
+        part = values.setdefault(title, {})
+        if isinstance(part, dict):
+            part.update(dict.fromkeys(replaced, ""))
+    return DeepSystem(name, task, build(MultitaskConfig, values, str(path), options.overrides), options.device)
+
+
+def _speech_encoder(system: str, name: str) -> str:
+    """The name of an encoder of transformers.
+
+    Raises:
+        VocalgenError: it is one of other kind.
+    """
+    if name in (*FEATURE_SETS, LOG_MEL, *shipped_models()):
+        raise VocalgenError(
+            f"{system} learns from a speech encoder of transformers, such as WavLM, which {name} is not; give the folder "
+            f"or the hub id of one as --encoder"
+        )
+    return name
+
+
+def _checksum(encoder: str) -> str:
+    """Of the files of a folder; of a hub id that of its weights, which are fetched now."""
+    if not Path(encoder).is_dir():
+        return TransformersEncoder(encoder).checksum
+    files = sorted(path for path in Path(encoder).iterdir() if path.suffix in (".json", ".safetensors"))
+    return hashlib.sha256("".join(file_sha256(file) for file in files).encode()).hexdigest()
 
 
 def load_deep(folder: Path, description: Mapping[str, Any], device: str) -> DeepRecogniser:

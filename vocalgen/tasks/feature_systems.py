@@ -192,6 +192,10 @@ def load_features(folder: Path, description: Mapping[str, Any], device: str) -> 
         kind, wanted = description["kind"], [(entry["name"], entry["checksum"]) for entry in description["encoders"]]
     except (SafetensorError, OSError, KeyError, TypeError) as error:
         raise VocalgenError(f"{folder}: the model is damaged or incomplete ({error}); train it again") from error
+    if kind not in ("mlp", "svr", "lr"):
+        raise VocalgenError(
+            f"{folder}: this version of vocalgen knows no features system of kind {kind!r}; train it again"
+        )
     try:
         model = mlp_from(tensors, task.targets, device) if kind == "mlp" else linear_from(tensors, task.targets[0])
     except VocalgenError as error:
@@ -219,7 +223,7 @@ def _make(name: str, kind: str, recipe: MlpSettings | SvrSettings | LrSettings, 
 
 def _recipe(cls: type[T], options: Options, defaults: Mapping[str, Any] | None = None) -> T:
     values = {**(defaults or {}), **read_values(options.config, options.overrides)}
-    return build(cls, values, str(options.config or "the settings"))
+    return build(cls, values, str(options.config or "the settings"), options.overrides)
 
 
 def _digest(values: NDArray[np.float32]) -> str:

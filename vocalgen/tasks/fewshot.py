@@ -27,7 +27,9 @@ from vocalgen.corpora.table import read_table
 from vocalgen.errors import VocalgenError
 from vocalgen.tasks.deep import DeepSystem, FittedDeep, make_deep
 from vocalgen.tasks.registry import load_system, make_system
+from vocalgen.tasks.runs import Run, read_record
 from vocalgen.tasks.system import (
+    DESCRIPTION,
     Fitted,
     Options,
     Recogniser,
@@ -77,6 +79,11 @@ def calibration(prediction: Array, truth: Array, slope: float, offset: float) ->
     below = squares * count - sums**2  # the determinant of the normal equations, positive
     change = (count * products - sums * residuals) / below
     return 1 + change, (squares * residuals - sums * products) / below
+
+
+def is_identity(slope: float, offset: float) -> bool:
+    """Whether these penalties leave every prediction as it is."""
+    return min(slope, offset) >= STRENGTHS[-1]
 
 
 def personalised(
@@ -198,7 +205,7 @@ class EnrolledRecogniser:
     @property
     def indifferent(self) -> bool:
         """Whether validation chose the identity, so that who speaks makes no difference."""
-        return min(self.slope, self.offset) >= STRENGTHS[-1]
+        return is_identity(self.slope, self.offset)
 
     def score(self, clips: Sequence[tuple[Wave, int]]) -> dict[str, Array]:
         """As `Recogniser.score`, in [0, 1]."""
@@ -347,6 +354,21 @@ def _write_support(folder: Path, fitted: Fitted, data: TaskData) -> None:
     (folder / SUPPORT_SCORES).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
+def unhelped(runs: Sequence[Run]) -> str:
+    """A remark on runs for which validation chose to correct nothing, or ""."""
+    seeds = []
+    for run in runs:
+        description = read_record(run.model / DESCRIPTION)
+        if description.get("system") == ENROLLED[1:] and is_identity(description["slope"], description["offset"]):
+            seeds.append(str(run.seed))
+    if not seeds:
+        return ""
+    return (
+        f"enrolment changes nothing in {'seeds' if len(seeds) > 1 else 'seed'} {', '.join(seeds)}: validation was "
+        f"predicted best without any correction for the speaker, so that the system inside is what is scored"
+    )
+
+
 def make_fewshot(name: str, task: Task, options: Options) -> AdaptedSystem:
     """The baseline."""
     inner = make_deep(name, task, options)
@@ -357,4 +379,6 @@ def make_fewshot(name: str, task: Task, options: Options) -> AdaptedSystem:
 
 def make_enrolled(name: str, task: Task, options: Options) -> EnrolledSystem:
     """A personalised system by the name of the system it corrects."""
-    return EnrolledSystem(name, make_system(name.removesuffix(ENROLLED), task, options))
+    base = name.removesuffix(ENROLLED)
+    inner = make_system(base, task, options)
+    return EnrolledSystem(name + inner.name.removeprefix(base), inner)

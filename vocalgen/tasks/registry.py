@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,20 @@ def make_system(name: str, task: Task, options: Options) -> System:
         raise VocalgenError(
             f"{name} is not for {task.name}, only for {', '.join(entry.tasks)}; choose one of {', '.join(_able(task))}"
         )
+    if options.runs and entry.module != FUSION:
+        raise VocalgenError(
+            f"{name} does not build on finished benchmarks; leave --run out, or take --system late-fusion"
+        )
     options = replace(options, encoders=options.encoders or entry.encoders)
-    made: System = getattr(importlib.import_module(entry.module), entry.make)(name, task, options)
-    return made
+    make: Callable[[str, Task, Options], System] = getattr(importlib.import_module(entry.module), entry.make)
+    return make(name_with(name, entry.encoders, options.encoders), task, options)
+
+
+def name_with(name: str, own: Sequence[str], given: Sequence[str]) -> str:
+    """What a system is called that may learn from other encoders than its own; one without has them said elsewhere."""
+    if not own or tuple(own) == tuple(given):
+        return name
+    return f"{name} on {' and '.join(Path(entry).name for entry in given)}"
 
 
 def _able(task: Task) -> dict[str, Entry]:
@@ -114,9 +125,14 @@ def load_system(folder: str | Path, device: str = "cpu") -> Recogniser:
     """
     folder = Path(folder)
     description: dict[str, Any] = read_json(folder / DESCRIPTION)
-    kind, task = str(description.get("system")), str(description.get("task"))
+    kind, task = str(description.get("system", "")), str(description.get("task", ""))
+    if not kind or not task:
+        raise VocalgenError(f"{folder / DESCRIPTION} does not say which system it is and of which task; train it again")
     if kind not in LOADERS or task not in TASKS:
-        raise VocalgenError(f"{folder / DESCRIPTION}: a system {kind!r} for {task!r} is unknown here")
+        raise VocalgenError(
+            f"{folder / DESCRIPTION}: this version of vocalgen knows no system of kind {kind!r} for task {task!r}; "
+            f"install the version that trained it, or train it again"
+        )
     module, function = LOADERS[kind]
     loaded: Recogniser = getattr(importlib.import_module(module), function)(folder, description, device)
     return loaded

@@ -55,7 +55,7 @@ def _best(report: Mapping[str, Any]) -> list[str]:
     lines += ["| metric | split | value | 95 % interval over speakers |", "|---|---|--:|---|"]
     for split in report["summary"]:
         for name, (value, low, high) in best[split]["intervals"].items():
-            lines.append(f"| {name} | {split} | {number(value)} | {number(low)} to {number(high)} |")
+            lines.append(f"| {name} | {split} | {number(value)} | {span(low, high)} |")
     for split in report["summary"]:
         for target, columns in best[split]["columns"].items():
             if len(columns) > 1:
@@ -77,3 +77,8 @@ def published_rows(report: Mapping[str, Any]) -> list[str]:
 def number(value: float | None) -> str:
     """Three decimals; a dash where there is none."""
     return "–" if value is None else f"{value:.3f}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Limits of an interval; a dash where there is none."""
+    return "–" if low is None or high is None else f"{number(low)} to {number(high)}"

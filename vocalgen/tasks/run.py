@@ -19,20 +19,22 @@ from vocalgen.corpora.submission import FORMATS
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.intervals import Interval
 from vocalgen.shipped import file_sha256, weight_files
+from vocalgen.tasks.earlier import require_own, require_unchanged
+from vocalgen.tasks.fewshot import unhelped
 from vocalgen.tasks.report import markdown
-from vocalgen.tasks.runs import MODEL, PREDICTIONS, RECORD, Run, key_of, read_seed, write_run
+from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, RECORD, REPORT, Run, key_of, plain, read_seed, write_run
 from vocalgen.tasks.scores import by_column, further, intervals
 from vocalgen.tasks.submit import submit
 from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
-from vocalgen.tasks.task import DIRECTION, Array, Task, labelled
-from vocalgen.weights import read_json
+from vocalgen.tasks.task import DIRECTION, Array, Task, bounded, labelled
 
 logger = logging.getLogger(__name__)
 
 FIRST_SEED = 101
 """As in the official code."""
 
-REPORT, PAGE = "report.json", "report.md"
+MOST_SEEDS, LEAST_DRAWS = 1000, 40
+"""Of fewer than 40 resamples none lies beyond a limit of 95 %."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,17 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
     the seed that is best on validation, and all seeds in `seeds/`. Nothing is chosen by the test.
 
     Raises:
-        VocalgenError: as `task_data` and the system; `out` holds another benchmark or cannot be written.
+        VocalgenError: as `task_data` and the system; `out` holds something else, the same with other settings or data,
+            or cannot be written.
     """
-    if plan.seeds < 1:
-        raise VocalgenError(f"--seeds is {plan.seeds}; one is needed at least")
+    if not 1 <= plan.seeds <= MOST_SEEDS:
+        raise VocalgenError(f"--seeds is {plan.seeds}; give 1 to {MOST_SEEDS}")
+    if plan.draws < LEAST_DRAWS:
+        raise VocalgenError(f"--draws is {plan.draws}; the limits of 95 % need {LEAST_DRAWS} resamples at least")
+    require_own(plan.out, plan.task, system)
     data, truth = task_data(plan.task, plan.manifest)
-    _require_same(plan, system)
     with locked(plan.out / "benchmark"):
+        require_unchanged(plan.out, system, data)
         runs = [
             _run(system, data, seed, plan.out / "seeds")
             for seed in range(FIRST_SEED, FIRST_SEED + (plan.seeds if system.seeded else 1))
@@ -78,25 +84,12 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
         return _written(plan, system, data, truth, runs)
 
 
-def _require_same(plan: Plan, system: System) -> None:
-    """Refuse a folder with the report of another task or system."""
-    path = plan.out / REPORT
-    if path.is_file():
-        old = read_json(path)
-        if (old.get("task"), old.get("system")) != (plan.task.name, system.name):
-            raise VocalgenError(
-                f"{plan.out} holds the benchmark of {old.get('system')} on {old.get('task')}; give another --out"
-            )
-
-
 def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
     """The run of a seed: read if it is there, fitted otherwise."""
     target, key = folder / f"seed-{seed}", key_of(system, data, seed)
     if target.is_dir():
         try:
-            run = read_seed(target, data.task)
-            if run.key == key:
-                return run
+            return read_seed(target, data.task)
         except VocalgenError as error:
             logger.warning("%s; it is fitted again", error)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +98,7 @@ def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
     state.mkdir(exist_ok=True)
     fitted = system.fit(data, seed, state)
     rows = np.union1d(data.rows("validation"), data.rows("test"))
-    prediction = _bounded(data.task, fitted.predict(rows))
+    prediction = bounded(data.task, fitted.predict(rows))
     for name, values in prediction.items():
         if not np.isfinite(values).all():
             raise VocalgenError(f"{system.name}, seed {seed}: predictions of {name} are NaN; lower the learning rate")
@@ -118,15 +111,6 @@ def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
     for old in folder.glob(f"state-{seed}-*"):
         shutil.rmtree(old, ignore_errors=True)
     return read_seed(target, data.task)
-
-
-def _bounded(task: Task, prediction: Mapping[str, Array]) -> dict[str, Array]:
-    """Values of CCC targets within [0, 1], ages from 0 to 120, as submissions have them; what is sent is scored."""
-    limits = {"CCC": (0.0, 1.0), "MAE": (0.0, 120.0)}
-    return {
-        target.name: np.clip(prediction[target.name].astype(np.float64), *limits.get(target.metric, (-np.inf, np.inf)))
-        for target in task.targets
-    }
 
 
 def _written(
@@ -151,17 +135,17 @@ def _written(
             **{split: _detail(plan, data, truth, rows, run) for split, rows in parts.items() if len(rows)},
         },
         "published": [dict(row) for row in plan.published],
-        "warnings": _warnings(plan, data, parts),
+        "warnings": _warnings(plan, data, parts, runs),
     }
     with atomic_path(plan.out / MODEL) as part:
         shutil.copytree(run.model, part)
     with atomic_path(plan.out / PREDICTIONS) as part:
         shutil.copyfile(run.folder / PREDICTIONS, part)
     if plan.task.name in FORMATS and len(data.rows("test")):
-        path, remark = submit(data, Manifest.load(plan.manifest), run, plan.out, plan.team)
+        path, remarks = submit(data, Manifest.load(plan.manifest), run, plan.out, plan.team)
         report["submission"] = path.name
-        report["warnings"] += [remark] if remark else []
-    report = _plain(report)
+        report["warnings"] += remarks
+    report = plain(report)
     atomic_write_text(plan.out / PAGE, markdown(report))
     atomic_write_text(plan.out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     return report
@@ -233,7 +217,7 @@ def _data(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> dict[str, An
     return {"corpus": plan.task.corpus, "manifest_sha256": file_sha256(plan.manifest), "splits": counts}
 
 
-def _warnings(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> list[str]:
+def _warnings(plan: Plan, data: TaskData, parts: Mapping[str, Rows], runs: Sequence[Run]) -> list[str]:
     found = []
     train = data.labelled("train")
     for target in plan.task.targets:
@@ -245,6 +229,8 @@ def _warnings(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> list[str
         speakers = {data.speakers[row] for row in rows}
         if len(rows) and speakers == {""}:
             found.append(f"speakers of {split} are unknown: its intervals are over clips, and too narrow")
+        elif len(speakers) == 1:
+            found.append(f"{split} has one speaker: there are no intervals, which tell how much it matters who speaks")
         elif len(rows) and len(speakers) < 10:
             found.append(f"{split} has {len(speakers)} speakers: its intervals are rough")
     if plan.task.name in SUPPORT and len(data.rows("test")) and not data.support[data.rows("test")].any():
@@ -252,15 +238,7 @@ def _warnings(plan: Plan, data: TaskData, parts: Mapping[str, Rows]) -> list[str
             "no test speaker has labelled clips to be known by, so that nothing is personalised in test: prepare the "
             "few-shot release (`vocalgen data prepare hume-vocalburst DIR --fewshot`)"
         )
+    found += filter(None, [unhelped(runs)])
     if not len(parts["test"]):
         found.append("the test clips have no labels here: there is no test score")
     return found
-
-
-def _plain(value: Any) -> Any:
-    """NaN as null, tuples as lists."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from vocalgen.errors import VocalgenError
-from vocalgen.tasks.system import System, TaskData
+from vocalgen.tasks.system import DESCRIPTION, System, TaskData
 from vocalgen.tasks.task import Array, Task
-from vocalgen.weights import read_json
 
 RECORD, PREDICTIONS, MODEL = "run.json", "predictions.safetensors", "model"
+REPORT, PAGE = "report.json", "report.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,18 @@ def write_run(folder: Path, system: System, seed: int, key: str, task: Task, pre
               ids: Sequence[str]) -> None:  # fmt: skip
     """Write all but the model into a folder."""
     save_file({name: np.ascontiguousarray(values) for name, values in prediction.items()}, folder / PREDICTIONS)
-    record = {"task": task.name, "system": system.name, "seed": seed, "key": key, "ids": list(ids)}
+    record = {"task": task.name, "system": system.name, "seed": seed, "key": key}
+    record |= {"settings": plain(system.settings), "ids": list(ids)}
     (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
+
+
+def plain(value: Any) -> Any:
+    """As JSON has it: NaN and infinity as null, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_seed(folder: Path, task: Task) -> Run:
@@ -82,7 +93,7 @@ def read_seed(folder: Path, task: Task) -> Run:
     Raises:
         VocalgenError: it is not there, damaged, or of another task.
     """
-    record = read_json(folder / RECORD)
+    record = read_record(folder / RECORD)
     try:
         prediction = load_file(folder / PREDICTIONS)
         run = Run(folder, record["system"], record["seed"], record["key"], tuple(record["ids"]), prediction)
@@ -91,7 +102,25 @@ def read_seed(folder: Path, task: Task) -> Run:
     shapes = {target.name: (len(run.ids), len(target.columns)) for target in task.targets}
     if record.get("task") != task.name or {name: value.shape for name, value in prediction.items()} != shapes:
         raise VocalgenError(f"{folder} holds a run of {record.get('task')}, not of {task.name}")
+    if not (run.model / DESCRIPTION).is_file():
+        raise VocalgenError(f"{folder} has lost its model; run the benchmark again")
     return run
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What a file of a benchmark says.
+
+    Raises:
+        VocalgenError: it is not there, or damaged.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VocalgenError(f"cannot read {path} ({reason}); run the benchmark again") from error
+    if not isinstance(values, dict):
+        raise VocalgenError(f"{path} is no JSON object; run the benchmark again")
+    return values
 
 
 def model_of(folder: Path) -> Path:
@@ -108,9 +137,9 @@ def read_run(folder: Path, task: Task) -> Run:
     Raises:
         VocalgenError: it is not finished, or of another task.
     """
-    report: dict[str, Any] = read_json(folder / "report.json")
+    report = read_record(folder / REPORT)
     try:
         best = folder / "seeds" / str(report["best"]["folder"])
     except (KeyError, TypeError) as error:
-        raise VocalgenError(f"{folder / 'report.json'} is no report of a benchmark") from error
+        raise VocalgenError(f"{folder / REPORT} is no report of a benchmark") from error
     return read_seed(best, task)

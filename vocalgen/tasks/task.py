@@ -138,6 +138,18 @@ class Task:
         return {"S_MTL": s_mtl(single["CCC"], single["UAR"], single["MAE"]), **single}
 
 
+LIMITS: Mapping[str, tuple[float, float]] = {"CCC": (0.0, 1.0), "MAE": (0.0, 120.0)}
+"""Of values in submissions, by metric."""
+
+
+def bounded(task: Task, prediction: Mapping[str, Array]) -> dict[str, Array]:
+    """Values of CCC targets within [0, 1], ages from 0 to 120, as submissions have them; what is sent is scored."""
+    return {
+        target.name: np.clip(prediction[target.name].astype(np.float64), *LIMITS.get(target.metric, (-np.inf, np.inf)))
+        for target in task.targets
+    }
+
+
 def labelled(values: Array) -> NDArray[np.bool_]:
     """(n,) whether a clip has one label at least, of labels as `Target.truth` gives them."""
     return np.asarray(np.isfinite(values).any(axis=1) if values.ndim == 2 else values >= 0)
