@@ -32,8 +32,7 @@ from vocalgen.rating.freeze import LOUDNESS, create_study, level, read_sources
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.report import distances_of, study_report
 from vocalgen.rating.store import Store
-from vocalgen.rating.study import SETTINGS as SETTINGS_FILE
-from vocalgen.rating.study import Settings, Study, open_study
+from vocalgen.rating.study import RATINGS, Settings, Study, open_study
 
 EMOTIONS = ("Awe", "Fear", "Sadness")
 SETTINGS = Settings(emotions=EMOTIONS, repeats=2, practice=2, instructed=0, seed=3)
@@ -117,7 +116,7 @@ def test_a_peak_holds_the_loudness_down_and_short_or_soft_clips_have_one() -> No
 
 
 def test_settings_explain_themselves(study: Study) -> None:
-    lines = (study.folder / SETTINGS_FILE).read_text(encoding="utf-8").splitlines()
+    lines = (study.folder / "study.yaml").read_text(encoding="utf-8").splitlines()
     comments = [line for line in lines if line.startswith("# ")]
     assert "# withdrawal: whether the answers of raters who withdraw are kept unused, or removed." in comments
     explained = {name for line in comments for name in line[2:].partition(":")[0].split(", ")}
@@ -612,6 +611,33 @@ def test_a_study_that_has_begun_is_not_changed(study: Study) -> None:
     for changes in ({"high": 10}, {"emotions": ("Awe", "Fear")}, {"withdrawal": "removed"}):
         with pytest.raises(VocalgenError, match="after the first rater had begun"):
             Store(replace(study, settings=replace(study.settings, **changes)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty"])
+def test_ratings_that_are_gone_are_not_begun_anew(study: Study, damage: str) -> None:
+    with closing(Store(study)) as store:
+        answered(store, store.invite(1)[0], pages=2)
+    file = study.folder / RATINGS
+    assert [path.name for path in study.folder.glob(f"{RATINGS}*")] == [RATINGS]  # closed: all of it is in the one file
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(b"")
+    with pytest.raises(VocalgenError, match="is missing or empty; restore it"):
+        Store(study)
+    assert file.exists() == (damage == "empty")
+
+
+def test_nothing_is_acknowledged_that_goes_into_a_file_nobody_finds(study: Study) -> None:
+    with closing(Store(study)) as store:
+        (token,) = store.invite(1)
+        store.consent(token)
+        kept = (study.folder / RATINGS).rename(study.folder / "elsewhere")
+        with pytest.raises(sqlite3.OperationalError, match="was removed or replaced"):
+            answered(store, token, pages=1)
+        kept.rename(study.folder / RATINGS)
+        answered(store, token, pages=1)
+        assert len(store.answers()) == 1
 
 
 def test_which_texts_a_rater_agreed_to_is_kept(source: Path, tmp_path: Path) -> None:

@@ -143,6 +143,17 @@ def test_nothing_but_the_pages_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
+def test_a_clip_that_is_gone_is_asked_for_again(client: TestClient, store: Store, token: str) -> None:
+    client.post(f"/api/{token}/consent", json={})
+    page = store.next_page(token)
+    assert page is not None
+    file = store.study.folder / "clips" / f"{page.clip}.wav"
+    kept = file.rename(file.with_suffix(".kept"))
+    assert client.get(f"/api/{token}/clips/0").status_code == 503  # the page says so, and tries again
+    kept.rename(file)
+    assert client.get(f"/api/{token}/clips/0").status_code == 200
+
+
 @pytest.mark.parametrize("place", ["-1", "99", "x", "0/..", "1e3"])
 def test_pages_that_are_not_there(client: TestClient, token: str, place: str) -> None:
     client.post(f"/api/{token}/consent", json={})
@@ -157,6 +168,7 @@ def test_pages_that_are_not_there(client: TestClient, token: str, place: str) ->
      b'{"values": {"Awe": 3, "Fear": 1e9}, "plays": 1, "seconds": 1}',
      b'{"values": {"Awe": 3, "Fear": 2}, "plays": 1, "seconds": NaN}',
      b'{"values": {"Awe": 3, "Fear": 2}, "plays": "1", "seconds": 1}',
+     b'{"values": {"Awe": 3, "Fear": 2}, "plays": 1, "seconds": "1"}',
      b"\xff\xfe", b"[" * 5000],
 )  # fmt: skip
 def test_bodies_that_are_no_answer(client: TestClient, store: Store, token: str, body: bytes) -> None:

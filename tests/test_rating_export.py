@@ -15,7 +15,7 @@ from vocalgen.emotions import EMOGATOR30, HUME10, Vocabulary
 from vocalgen.rating.export import ARRAYS, LONG, TARGETS, WIDE, export
 from vocalgen.rating.freeze import create_study
 from vocalgen.rating.report import study_report
-from vocalgen.rating.store import Store
+from vocalgen.rating.store import Store, create_ratings
 from vocalgen.rating.study import Settings, Study, open_study
 
 HEARD = {
@@ -105,6 +105,7 @@ def test_emotions_of_other_vocabularies_and_of_none(tmp_path: Path, done: Line) 
     file = study.folder / "study.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("- Fear", "- Dread"), encoding="utf-8")
     (study.folder / "ratings.sqlite").unlink()
+    create_ratings(study.folder)
     store = Store(open_study(study.folder))
     (token,) = store.invite(1)
     store.consent(token)

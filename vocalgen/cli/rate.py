@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,8 +129,9 @@ def invite(
     from vocalgen.rating.study import open_study
 
     reached = origin(address)
-    for token in Store(open_study(study)).invite(raters):
-        print(f"{reached}/r/{token}")
+    with closing(Store(open_study(study))) as store:
+        for token in store.invite(raters):
+            print(f"{reached}/r/{token}")
 
 
 @rate_app.command("serve")
@@ -176,11 +178,12 @@ def serve(
         )
     origins = [*map(origin, address or []), *loopback(host, port)]
     opened, key = open_study(study), secrets.token_urlsafe(16)
-    store, listening = Store(opened), serving.listen(host, port)
-    if raters is None:
-        raters = 0 if store.raters() else opened.raters_needed
-    for token in store.invite(raters):
-        print(f"rater: {origins[0]}/r/{token}")
+    with closing(Store(opened)) as store:
+        listening = serving.listen(host, port)
+        if raters is None:
+            raters = 0 if store.raters() else opened.raters_needed
+        for token in store.invite(raters):
+            print(f"rater: {origins[0]}/r/{token}")
     print(f"experimenter: {origins[0]}/experiment#{key}", flush=True)
     serving.serve(make_app(opened, key, origins), listening)
 
@@ -195,7 +198,8 @@ def codes(study: StudyArgument) -> None:
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
-    entries = Store(open_study(study)).raters()
+    with closing(Store(open_study(study))) as store:
+        entries = store.raters()
     print("rater,code,finished,withdrawn")
     for entry in entries:
         finished, withdrawn = ("no" if moment is None else "yes" for moment in (entry.finished, entry.withdrawn))
@@ -218,12 +222,12 @@ def flag(
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
-    store = Store(open_study(study))
-    if rater is not None:
-        if reason is None:
-            raise VocalgenError("--reason is needed: why, or which flag is to be taken back")
-        (store.lift if lift else store.flag)(rater_number(rater), reason)
-    flagged = [entry for entry in store.raters() if entry.flags]
+    with closing(Store(open_study(study))) as store:
+        if rater is not None:
+            if reason is None:
+                raise VocalgenError("--reason is needed: why, or which flag is to be taken back")
+            (store.lift if lift else store.flag)(rater_number(rater), reason)
+        flagged = [entry for entry in store.raters() if entry.flags]
     for entry in flagged:
         for found in entry.flags:
             state = "" if found.lifted is None else ", lifted"

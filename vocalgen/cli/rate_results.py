@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,8 +38,8 @@ def export(
     from vocalgen.rating.study import open_study
 
     opened = open_study(study)
-    store = Store(opened)
-    answers, raters = store.answers(), store.raters()
+    with closing(Store(opened)) as store:
+        answers, raters = store.answers(), store.raters()
     for file in write(opened, answers, raters, out, not without_flagged):
         print(file)
     names = {*opened.settings.emotions, *(clip.emotion for clip in opened.rated)}
@@ -78,9 +79,9 @@ def report(
             distances = distances_of(json.loads(content(evaluation)), system)
         except ValueError as error:
             raise VocalgenError(f"{evaluation} is no JSON ({error})") from error
-    store = Store(opened)
-    raters = store.raters()
-    found = study_report(opened, store.answers(), raters, flagged=not without_flagged, distances=distances)
+    with closing(Store(opened)) as store:
+        answers, raters = store.answers(), store.raters()
+    found = study_report(opened, answers, raters, flagged=not without_flagged, distances=distances)
     if figure is not None:
         from vocalgen.evaluation.figures import rated
 

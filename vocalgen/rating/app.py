@@ -107,6 +107,7 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         UnknownRater: lambda request, error: problem(404, error),
         VocalgenError: lambda request, error: problem(400, error),
         sqlite3.Error: _not_stored,
+        OSError: _not_read,
         Exception: _failed,
     }
 
@@ -253,6 +254,11 @@ def _failed(request: Request, error: Exception) -> Response:
 def _not_stored(request: Request, error: sqlite3.Error) -> Response:
     logger.error("answers cannot be stored (%s); raters' pages try again until they are", error)
     return problem(503, "this could not be stored; try again")
+
+
+def _not_read(request: Request, error: OSError) -> Response:
+    logger.error("%s cannot be read (%s); restore it, raters' pages try again", error.filename, error.strerror)
+    return problem(503, "this could not be read; try again")
 
 
 async def _body(request: Request) -> dict[str, Any]:

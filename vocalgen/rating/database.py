@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -29,8 +29,14 @@ PATIENCE = 30
 """Seconds that a process waits while another one writes."""
 
 
+def create(path: Path, schema: str, version: int) -> None:
+    """A new file with the tables of `schema`."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.executescript(f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;")
+
+
 class Database:
-    """A database file with the tables of `schema`, which are made where they are missing.
+    """A database file that `create` has made.
 
     What is deleted is overwritten, not only left out.
 
@@ -39,11 +45,17 @@ class Database:
         migrations: by older version, what brings its tables to this one; in a transaction.
 
     Raises:
-        VocalgenError: it cannot be opened, or has another version.
+        VocalgenError: it is missing or empty, cannot be opened, or has another version.
     """
 
-    def __init__(self, path: Path, schema: str, version: int, migrations: Mapping[int, Work]) -> None:
+    def __init__(self, path: Path, version: int, migrations: Mapping[int, Work]) -> None:
         self.path = path
+        self._file = _identity(path)
+        if self._file is None:
+            raise VocalgenError(
+                f"{path}, which holds what raters say, is missing or empty; restore it, or make a new study if nobody "
+                f"has begun"
+            )
         self._reader: sqlite3.Connection | None = None
         self._reading, self._starting = threading.Lock(), threading.Lock()
         self._waiting: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
@@ -51,10 +63,7 @@ class Database:
         try:
             with self.snapshot() as database:
                 found = _version(database)
-                tables = database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table'").fetchone()
-                if tables is None:
-                    database.executescript(f"BEGIN IMMEDIATE;{schema}PRAGMA user_version = {version};COMMIT;")
-                elif found in migrations:
+                if found in migrations:
                     database.execute("BEGIN IMMEDIATE")
                     if _version(database) == found:  # no other process was quicker
                         migrations[found](database)
@@ -131,6 +140,10 @@ class Database:
             if batch:
                 try:
                     database = database or self._open()
+                    if _identity(self.path) != self._file:
+                        raise sqlite3.OperationalError(
+                            f"{self.path} was removed or replaced; restore it and start again"
+                        )
                     outcomes = _commit(database, [work for work, _ in batch])
                 except BaseException as error:
                     outcomes = [(None, error)] * len(batch)
@@ -148,6 +161,15 @@ class Database:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             database.execute(f"PRAGMA {pragma}")
         return database
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None: none, or an empty one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found.st_size else None
 
 
 def _version(database: sqlite3.Connection) -> int:

@@ -19,6 +19,7 @@ from vocalgen.atomic import atomic_path
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.loudness import integrated_loudness, true_peak
+from vocalgen.rating.store import create_ratings
 from vocalgen.rating.study import (
     CLIPS,
     SETTINGS,
@@ -92,6 +93,7 @@ def create_study(
         (part / TABLE).write_text(table(clips), encoding="utf-8")
         for code, content in words.items():
             (part / TEXTS / f"{code}.yaml").write_text(content, encoding="utf-8")
+        create_ratings(part)
     return open_study(target)
 
 
@@ -111,7 +113,7 @@ def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Sour
         vocabulary: clips of other emotions are left out, and emotions get its spelling; None takes all as they are.
 
     Raises:
-        VocalgenError: no folder of clips and no such file; a clip outside the manifest's folder; a name that is no text.
+        VocalgenError: no folder of clips and no such file; a clip outside the manifest's folder; no text as a name.
     """
     path = Path(source)
     found = _of_folder(path) if path.is_dir() else list(_of_manifest(path))

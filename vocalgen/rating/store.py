@@ -17,7 +17,7 @@ from typing import Any
 from vocalgen.errors import VocalgenError
 from vocalgen.rating import flags
 from vocalgen.rating.answers import Answer, Rater, read_answers, read_raters
-from vocalgen.rating.database import Database
+from vocalgen.rating.database import Database, create
 from vocalgen.rating.order import emotion_order, plan
 from vocalgen.rating.schema import TABLES, VERSION, from_2
 from vocalgen.rating.study import RATINGS, Study
@@ -80,28 +80,33 @@ class Standing:
     code: str | None = None
 
 
+def create_ratings(folder: Path) -> None:
+    """The database of a new study in which nobody was invited yet."""
+    create(folder / RATINGS, TABLES, VERSION)
+
+
 class Store:
     """The answers of a study; every call is a transaction of its own.
 
     Args:
-        study: whose folder holds the database, which is made if it is not there.
+        study: whose folder holds the database.
         clock: seconds since 1970.
 
     Raises:
-        VocalgenError: the database cannot be opened or belongs to something else; emotions, scale, clips or what
-            withdrawing does were changed after somebody had begun.
+        VocalgenError: the database is missing, cannot be opened or belongs to something else; emotions, scale, clips or
+            what withdrawing does were changed after somebody had begun.
     """
 
     def __init__(self, study: Study, clock: Callable[[], float] = time.time) -> None:
         self.study, self.clock = study, clock
         self.path: Path = study.folder / RATINGS
-        self.database = Database(self.path, TABLES, VERSION, {2: partial(from_2, study)})
+        self.database = Database(self.path, VERSION, {2: partial(from_2, study)})
         with self.database.read() as database:
             begun = database.execute("SELECT fingerprint FROM study").fetchone()
         if begun is not None and begun[0] != study.fingerprint:
             raise VocalgenError(
-                f"{study.folder}: emotions, scale, clips or withdrawal were changed after the first rater had begun; "
-                f"undo that"
+                f"{study.folder}: emotions, scale, clips or withdrawal were changed after the first rater had begun, "
+                f"or {RATINGS} is of another study; undo that"
             )
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ function draw(found) {
       found.emotions.map(entry => [entry.emotion, entry.clips, entry.ratings, entry.wanted, `${entry.complete} of ${entry.clips}`])),
     ...(found.reliability === null ? [] : [table("Agreement on the emotions that are rated", ["emotion", "Krippendorff's alpha"],
       Object.entries(reliability.alpha_by_emotion).map(([name, value]) => [name, number(value)]))]),
-    table("Clips", ["emotion", "clip", "ratings", "wanted"], found.clips.map(clip => [clip.emotion, clip.clip, clip.ratings, clip.wanted])));
+    table("Clips", ["emotion", "clip", "ratings", "wanted"], found.clips.map(clip => [clip.emotion, element("span", {class: "name"}, clip.clip), clip.ratings, clip.wanted])));
   if (focus) main.querySelector(`[aria-label="${CSS.escape(focus)}"]`)?.focus();
 }
 
