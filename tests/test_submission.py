@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
+from conftest import Line
 from typer.testing import CliRunner
 
 from vocalgen import VocalgenError
@@ -134,6 +135,24 @@ def test_all_test_clips_and_no_others(tmp_path: Path) -> None:
     lines(tmp_path, "[10119],0.5,0.5", "[10120],0.5,0.5", "[10121],0.5,0.5")
     done = CliRunner().invoke(submission_app, command)
     assert done.exit_code == 0 and "in order" in done.output
+
+
+def test_what_is_no_file(tmp_path: Path, refused: Line) -> None:
+    assert refused("submission", "check", tmp_path / "x.csv") == f"error: {tmp_path / 'x.csv'}: no such file"
+    assert "it is a folder; give the CSV file in it" in refused("submission", "check", tmp_path)
+
+
+def test_shares_are_scored_by_rank(tmp_path: Path, done: Line) -> None:
+    """No number is wrong then; it is said, as other challenges have ranges."""
+    header = ",".join(format_of("emotion-share").header)
+    shares = lines(tmp_path, f"test_1.wav{',-0.5' * 9}", name="Emotion-Share_us_1.csv", header=header)
+    said = done("submission", "check", shares)
+    assert said.splitlines() == [
+        f"{shares}: in order",
+        "any numbers are, also below 0 and above 1: the challenge scores their ranks (Spearman's correlation)",
+    ]
+    assert "ranks" in done("submission", "check", shares, "--task", "emotion-share")
+    assert "ranks" not in done("submission", "check", lines(tmp_path, "[10119],0.5,0.5"))
 
 
 def test_nothing_is_written_that_is_none(tmp_path: Path) -> None:

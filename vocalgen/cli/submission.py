@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from vocalgen.errors import VocalgenError
+
+SHARE = "emotion-share"
+
 submission_app = typer.Typer(help="Check submission files of the challenges.", no_args_is_help=True)
 
 
@@ -35,8 +39,12 @@ def check(
 
     Example: vocalgen submission check A-VB-High_our-team_1.csv --data data/hume_vocalburst.csv
     """
+    if not file.is_file():
+        what = "it is a folder; give the CSV file in it" if file.is_dir() else "no such file"
+        raise VocalgenError(f"{file}: {what}")
+
     from vocalgen.corpora.manifest import Manifest
-    from vocalgen.corpora.submission import check_submission
+    from vocalgen.corpora.submission import FORMATS, check_submission
 
     found = check_submission(file, task, Manifest.load(data) if data else None)
     for problem in found:
@@ -44,3 +52,5 @@ def check(
     if found:
         raise typer.Exit(1)
     print(f"{file}: in order")
+    if task == SHARE or file.name.startswith(FORMATS[SHARE].prefix):
+        print("any numbers are, also below 0 and above 1: the challenge scores their ranks (Spearman's correlation)")
