@@ -44,6 +44,24 @@ def test_what_is_neither_file_nor_folder_is_never_replaced(tmp_path: Path) -> No
         atomic_write_text(os.devnull, "x")
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_who_may_read_a_file_follows_from_the_umask(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with atomic_path(tmp_path / "alone.safetensors") as temporary:
+            save_file({"x": torch.zeros(1)}, temporary)
+            temporary.chmod(0o600)  # as safetensors leaves it, in some versions
+        with atomic_path(tmp_path / "export") as temporary:
+            (temporary / "part").mkdir(parents=True)
+            save_file({"x": torch.zeros(1)}, temporary / "part" / "model.safetensors")
+            (temporary / "config.json").write_text("{}")
+        atomic_write_text(tmp_path / "text", "x")
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 4 and {path.stat().st_mode & 0o777 for path in files} == {mode}
+
+
 def test_a_manifest_never_takes_the_place_of_a_recording(tmp_path: Path, command: Command) -> None:
     clip = tmp_path / "awe" / "1.wav"
     audio.write(clip, burst(0, 0.3, 8000), 8000)

@@ -19,7 +19,8 @@ _LEFT = re.compile(r"\..+\.(?P<process>\d+)\.(part(\..+)?|old)")
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix); rename it to `path` on success, remove it on any failure.
 
-    The body may create a file or a folder there. A folder replaces an older folder of that name.
+    The body may create a file or a folder there. A folder replaces an older folder of that name. Who may read the files
+    follows from the umask, also of those that a library made for their owner alone, as safetensors does.
 
     Raises:
         VocalgenError: the target cannot be written (full disk, read-only folder, a file where a folder should be, a
@@ -32,6 +33,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _share(temporary)
         if temporary.is_dir() and target.is_dir():
             retired = target.with_name(f".{target.name}.{os.getpid()}.old")
             target.rename(retired)
@@ -52,6 +54,18 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _share(path: Path) -> None:
+    files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    private = [file for file in files if not file.stat().st_mode & 0o077]
+    if private:
+        trial = path.with_name(f"{path.name}.mode")  # the umask itself is told only by changing it, for all threads
+        trial.touch()
+        mode = trial.stat().st_mode
+        trial.unlink()
+        for file in private:
+            file.chmod(mode)
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:

@@ -18,11 +18,11 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.submission import FORMATS
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.intervals import Interval
-from vocalgen.shipped import file_sha256, weight_files
+from vocalgen.shipped import file_sha256
 from vocalgen.tasks.earlier import require_own, require_unchanged
 from vocalgen.tasks.fewshot import unhelped
 from vocalgen.tasks.report import markdown
-from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, RECORD, REPORT, Run, key_of, plain, read_seed, write_run
+from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, REPORT, Run, key_of, plain, read_seed, write_run
 from vocalgen.tasks.scores import by_column, further, intervals
 from vocalgen.tasks.submit import submit
 from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
@@ -106,8 +106,6 @@ def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
         part.mkdir()
         fitted.save(part / MODEL)
         write_run(part, system, seed, key, data.task, prediction, [data.ids[row] for row in rows])
-        for file in weight_files(part):  # safetensors keeps others from reading its files
-            file.chmod((part / RECORD).stat().st_mode)
     for old in folder.glob(f"state-{seed}-*"):
         shutil.rmtree(old, ignore_errors=True)
     return read_seed(target, data.task)
