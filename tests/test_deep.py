@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,42 @@ def test_what_systems_refuse_and_are_made_of(wavlm: Path, root: Path) -> None:
     nine = make_deep("ssl", TASKS["emotion-share"], Options((str(wavlm),), config=shipped_recipe("ssl", few.task)))
     assert nine.config.tasks == ("emotion-share",)
     assert joint.config.speech is not None and joint.config.speech.path == str(wavlm)
+    assert joint.name == "ssl on wavlm"  # the recipe names another
+    enrolled = make_system("ssl-enrolled", TASKS["exvo-fewshot"], Options((str(wavlm),)))
+    assert enrolled.name == "ssl-enrolled on wavlm"
+
+
+@pytest.mark.parametrize("name", ["log-mel", "eGeMAPSv02", "emogator-classifier-24k"])
+def test_what_is_no_speech_encoder(name: str) -> None:
+    with pytest.raises(VocalgenError, match=f"ssl learns from a speech encoder of transformers.*, which {name} is not"):
+        make_deep("ssl", TASKS["avb-high"], Options((name,)))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("loop.step=3", "override loop.step=3: loop: unknown key 'step'; did you mean 'steps'?"),
+        ("loop=3", "override loop=3: loop: expected a section, got 3"),
+        ("data=x", "override data=x: data: expected a section, got 'x'"),
+        ("tasks=3", "override tasks=3: tasks: expected a list, got 3"),
+    ],
+)
+def test_settings_that_cannot_be(override: str, words: str) -> None:
+    with pytest.raises(VocalgenError) as caught:
+        make_deep("residual", TASKS["avb-high"], Options(overrides=(override,)))
+    assert str(caught.value) == words
+
+
+def test_an_encoder_is_told_by_its_files_wherever_they_lie(wavlm: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(wavlm, tmp_path / "wavlm")
+
+    def checksum(folder: Path) -> str:
+        found = make_deep("ssl", TASKS["avb-high"], Options((str(folder),))).settings["speech"]["checksum"]
+        assert isinstance(found, str)
+        return found
+
+    before = checksum(copy)
+    assert before == checksum(wavlm)
+    config = copy / "preprocessor_config.json"
+    config.write_text(config.read_text().replace("{", "{ ", 1))
+    assert checksum(copy) != before

@@ -194,8 +194,8 @@ def make_deep(name: str, task: Task, options: Options) -> DeepSystem:
     if isinstance(section, dict) and (options.encoders or "path" not in section):
         if len(options.encoders) != 1:
             raise VocalgenError(f"{name} learns from one speech encoder; say which by --encoder FOLDER or hub id")
-        name = name_with(name, [section["path"]] if "path" in section else [], options.encoders)
-        section["path"] = _speech_encoder(name, options.encoders[0])
+        own, section["path"] = section.get("path"), _speech_encoder(name, options.encoders[0])
+        name = name_with(name, [own] if own else [], options.encoders)
     elif options.encoders:
         raise VocalgenError(f"{name} hears clips itself; leave --encoder out")
     together = values.get("tasks", ())
@@ -218,8 +218,8 @@ def _speech_encoder(system: str, name: str) -> str:
     """
     if name in (*FEATURE_SETS, LOG_MEL, *shipped_models()):
         raise VocalgenError(
-            f"{system} learns from a speech encoder of transformers, such as WavLM, which {name} is not; give the folder "
-            f"or the hub id of one as --encoder"
+            f"{system} learns from a speech encoder of transformers, such as WavLM, which {name} is not; give the "
+            f"folder or the hub id of one as --encoder"
         )
     return name
 
