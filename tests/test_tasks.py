@@ -242,6 +242,12 @@ def test_the_perceptron_learns_and_repeats_itself() -> None:
     assert quality(data, validation, {"emotion": one["emotion"][validation]}) > 0.6
 
 
+def test_the_bar_of_training_leaves_nothing_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    data, x = values(1)
+    train_mlp(data, x, 101, MlpSettings(epochs=1))
+    assert capsys.readouterr() == ("", "")
+
+
 def test_missing_labels_teach_nothing() -> None:
     data, x = values(2)
     fewer = {"affect": data.truth["affect"].copy()}

@@ -209,9 +209,9 @@ def train_mlp(data: TaskData, inputs: Inputs, seed: int, settings: MlpSettings, 
         if settings.balanced and target.classes
     }
     best, best_epoch, kept = -math.inf, 0, _copy(network)
-    for epoch in track(
-        range(settings.epochs), f"Perceptron, seed {seed}", console=Console(stderr=True), transient=True
-    ):
+    console, title = Console(stderr=True), f"Perceptron, seed {seed}"
+    shown = console.is_terminal  # a bar that goes away leaves an empty line elsewhere
+    for epoch in track(range(settings.epochs), title, console=console, transient=True, disable=not shown):
         order = np.random.default_rng((seed, epoch)).permutation(train)
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]
