@@ -247,6 +247,15 @@ def test_heep_from_folder_names_and_from_a_table(ratings: Path, tmp_path: Path, 
     assert float(done("metrics", "heep", ratings, "--targets", table)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_vocabulary_is_that_of_the_ratings(tmp_path: Path, done: Line, refused: Line) -> None:
+    rows = [f"{rater},{clip}" for rater in "ab" for clip in ("guilt/0.wav,1,0", "pride/0.wav,0,1")]
+    found = write(tmp_path / "r.csv", "rater,clip,Guilt,Pride", *rows)
+    assert float(done("metrics", "heep", found)) == 1.0 == float(done("metrics", "agreement", found))
+    assert "of the vocabulary emogator-30" in refused("metrics", "heep", found, "--vocabulary", "hume-10")
+    other = write(tmp_path / "other.csv", "rater,clip,Guilt,Boredom", "a,guilt/0.wav,1,0")
+    assert "needed are rater, clip, emotion, rating" in refused("metrics", "heep", other)
+
+
 def test_heep_in_json_has_intervals_and_reasons(ratings: Path, tmp_path: Path, done: Line) -> None:
     printed = json.loads(done("metrics", "heep", ratings, "--json", "--draws", 200))
     low, high = printed["interval"]

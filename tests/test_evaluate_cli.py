@@ -380,7 +380,7 @@ WRONG: list[tuple[list[str], str]] = [
         "CORPUS/empty holds no clips; the layout is DIR/<emotion>/*.wav with emotions such as amusement",
     ),
     (["CORPUS/strange"], "CORPUS/strange holds no clips; the layout is"),
-    (["CORPUS/broken"], "broken: none of the 2 clips could be measured; the first: amusement/0.wav"),
+    (["CORPUS/broken"], "broken: none of the 20 clips could be measured; the first: amusement/0.wav"),
     (["CORPUS/few"], "few: 9 clips of Awe; a distribution needs 10 at least"),
     (["CORPUS/good", "-e", "awe", "-e", "AWE"], "protocol: emotions has 'AWE' twice; name it once"),
     (["CORPUS/good", "-e", "awe,horor"], "unknown emotion 'horor'"),
@@ -421,7 +421,8 @@ def faulty(corpus: Path) -> Path:
     shutil.copytree(corpus / "good" / "awe", corpus / "strange" / "aw")
     for name in ("awe", "amusement"):
         (corpus / "broken" / name).mkdir(parents=True)
-        (corpus / "broken" / name / "0.wav").write_bytes(b"RIFF" if name == "awe" else b"")
+        for clip in range(10):
+            (corpus / "broken" / name / f"{clip}.wav").write_bytes(b"RIFF" if name == "awe" else b"")
     shutil.copytree(corpus / "good" / "awe", corpus / "few" / "awe")
     for clip in range(9, N):
         (corpus / "few" / "awe" / f"{clip:03d}.wav").unlink()

@@ -21,7 +21,7 @@ from vocalgen.cli.main import run as vocalgen
 from vocalgen.config import build
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation import anchors
+from vocalgen.evaluation import anchors, quality
 from vocalgen.evaluation.anchors import Voice
 from vocalgen.evaluation.distance import choose_shrinkage
 from vocalgen.evaluation.measured import measure
@@ -154,7 +154,9 @@ def test_copies_of_real_clips_are_named(corpus: Path, evaluated: Callable[..., d
     assert overall(report, "memory", "copied")["copies"] >= 1
 
 
-def test_what_is_missing_is_said(corpus: Path, evaluated: Callable[..., dict[str, Any]]) -> None:
+def test_what_is_missing_is_said(
+    corpus: Path, evaluated: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = shutil.copytree(corpus / "good", corpus / "partly")
     shutil.rmtree(folder / "amusement")
     for clip in range(11, N):
@@ -167,8 +169,13 @@ def test_what_is_missing_is_said(corpus: Path, evaluated: Callable[..., dict[str
     assert "partly: 1 clips left out, first awe/000.wav" in said
     assert report["conditions"]["clips_of_an_emotion"] == 10
     assert set(report["sections"]["distance"]["rows"]["partly"]["emotions"]) == {"Awe", "Surprise (Positive)"}
-    (folder / "awe" / "001.wav").unlink()
+    (folder / "awe" / "001.wav").write_bytes(b"RIFF")
     with pytest.raises(VocalgenError, match="partly: 9 clips of Awe; a distribution needs 10"):
+        evaluated(partly=folder)
+    for file in ("000", "001"):
+        (folder / "awe" / f"{file}.wav").unlink()
+    with monkeypatch.context() as patch, pytest.raises(VocalgenError, match="partly: 9 clips of Awe"):
+        patch.setattr(quality, "measure", lambda *_: pytest.fail("measured before looking"))
         evaluated(partly=folder)
     with pytest.raises(VocalgenError, match="partly: no clips of the emotions of the protocol"):
         evaluated({"emotions": ("Amusement",)}, partly=folder)

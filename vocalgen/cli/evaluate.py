@@ -12,6 +12,7 @@ from vocalgen.cli import outputs
 from vocalgen.cli.options import DeviceOption
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
+from vocalgen.pictures import require_matplotlib
 
 if TYPE_CHECKING:
     from vocalgen.evaluation.anchors import Voice
@@ -76,6 +77,7 @@ def evaluate(
             f"{reference}: no such manifest; make one with `vocalgen data prepare`, give it as --reference"
         )
     outputs.require_folder(out)
+    require_matplotlib()
 
     from vocalgen.evaluation.anchors import ANCHORS, HELD_OUT
     from vocalgen.evaluation.published import published

@@ -19,6 +19,9 @@ RatingsFile = Annotated[Path, typer.Argument(metavar="RATINGS", help="CSV (long 
 VocabularyName = Annotated[
     str, typer.Option("--vocabulary", metavar="NAME", help="hume-10, prosody-9, sonata-25 or emogator-30.")
 ]
+RatedVocabulary = Annotated[
+    str | None, typer.Option("--vocabulary", metavar="NAME", help="Default: the first that has all rated emotions.")
+]
 Emotion = Annotated[str | None, typer.Option(metavar="NAME", help="The number of this emotion.")]
 Truth = Annotated[Path, typer.Argument(metavar="TRUTH", help="CSV with one row a clip.")]
 Prediction = Annotated[Path, typer.Argument(metavar="PREDICTION", help="CSV with the same clips, in any order.")]
@@ -37,7 +40,7 @@ def heep(
     ] = None,
     emotion: Emotion = None,
     reading: Annotated[str, typer.Option(metavar="NAME", help="Of one emotion's HEEP: column or row.")] = "column",
-    vocabulary: VocabularyName = "hume-10",
+    vocabulary: RatedVocabulary = None,
     draws: Draws = 1000,
     seed: Seed = 0,
     json_: Json = False,
@@ -109,7 +112,7 @@ def agreement(
         str, typer.Option(metavar="NAME", help="alpha, or icc1, icc2, icc3, icc1k, icc2k, icc3k.")
     ] = "alpha",
     emotion: Emotion = None,
-    vocabulary: VocabularyName = "hume-10",
+    vocabulary: RatedVocabulary = None,
     json_: Json = False,
 ) -> None:
     """How far raters agree: Krippendorff's alpha (interval data), or an intraclass correlation.
@@ -248,11 +251,11 @@ def _score(
     print_value(value, json_, metric=name, column=column, n=len(ids), clusters=clusters, interval=interval)
 
 
-def _ratings(path: Path, vocabulary: str) -> tuple[Vocabulary, Ratings]:
-    from vocalgen.emotions import get_vocabulary
-    from vocalgen.evaluation.ratings import read_ratings
+def _ratings(path: Path, vocabulary: str | None) -> tuple[Vocabulary, Ratings]:
+    from vocalgen.emotions import HUME10, get_vocabulary
+    from vocalgen.evaluation.ratings import read_ratings, spoken
 
-    known = get_vocabulary(vocabulary)
+    known = get_vocabulary(vocabulary) if vocabulary else next(iter(spoken(path)), HUME10)
     return known, read_ratings(path, known.emotions)
 
 

@@ -124,6 +124,8 @@ def evaluate(
     names = bench.vocabulary.emotions
     warnings: list[str] = []
     emotions = [bench.vocabulary.index(name) for name in protocol.emotions] or list(range(len(names)))
+    for name, clips in systems.items():  # what the folder shows already is not found out by measuring
+        _require_enough(name, {e: int((clips.labels == e).sum()) for e in emotions}, names)
     measured = {name: measure(clips, bench.encoders, name) for name, clips in systems.items()}
     warnings += [f"{name}: {remark}" for name, clips in systems.items() for remark in clips.remarks()]
     n = _equal_counts(measured, emotions, protocol, names, warnings)
@@ -196,9 +198,7 @@ def _equal_counts(
             raise VocalgenError(f"{system}: no clips of the emotions of the protocol")
         if missing:
             warnings.append(f"{system}: no clips of {', '.join(missing)}; its means are over the others")
-        for e, count in counts.items():
-            if 0 < count < FEWEST:
-                raise VocalgenError(f"{system}: {count} clips of {names[e]}; a distribution needs {FEWEST} at least")
+        _require_enough(system, counts, names)
         smallest = min(count for count in counts.values() if count)
         if smallest < protocol.per_emotion:
             rarest = min((e for e in emotions if counts[e]), key=counts.__getitem__)
@@ -210,6 +210,12 @@ def _equal_counts(
             warnings.append(f"{system}: {len(clips.skipped)} clips left out, first {clips.skipped[0]}")
         fewest = min(fewest, smallest)
     return fewest
+
+
+def _require_enough(system: str, counts: Mapping[int, int], names: Sequence[str]) -> None:
+    for e, count in counts.items():
+        if 0 < count < FEWEST:
+            raise VocalgenError(f"{system}: {count} clips of {names[e]}; a distribution needs {FEWEST} at least")
 
 
 def _first(clips: Measured, n: int, emotions: Sequence[int]) -> Measured:

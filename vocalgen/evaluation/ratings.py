@@ -14,7 +14,7 @@ from zlib import error as ZlibError
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen.emotions import VOCABULARIES
+from vocalgen.emotions import VOCABULARIES, Vocabulary
 from vocalgen.errors import VocalgenError
 
 LONG = ("rater", "clip", "emotion", "rating")
@@ -60,7 +60,7 @@ def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str]
             twice; a value that is no number or on neither scale.
     """
     path = Path(path)
-    cells = _npz(path) if path.suffix == ".npz" else _csv(path, emotions)
+    cells = _cells(path, emotions)
     if not cells:
         raise VocalgenError(f"{path} holds no ratings")
     raters = tuple(sorted({rater for rater, _, _ in cells}))
@@ -89,6 +89,16 @@ def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str]
     return Ratings(raters, rated, names, (values - 1) / 99 if percent else values, warnings)
 
 
+def spoken(path: str | Path) -> list[Vocabulary]:
+    """Vocabularies that have all emotions of a file of ratings; none if it cannot be read."""
+    every = {name for vocabulary in VOCABULARIES.values() for name in vocabulary.emotions}
+    try:
+        found = {emotion for _, _, emotion in _cells(Path(path), sorted(every))}
+    except VocalgenError:
+        return []
+    return _having(found)
+
+
 def delimiter(file: TextIO) -> str:
     """What parts the columns of an open CSV file: a comma, or the semicolon of spreadsheets in much of Europe."""
     head = file.readline()
@@ -109,6 +119,10 @@ def require_different(columns: Sequence[str], path: Path) -> None:
 
 Key = tuple[str, str, str]
 Cells = dict[Key, float]
+
+
+def _cells(path: Path, emotions: Sequence[str]) -> Cells:
+    return _npz(path) if path.suffix == ".npz" else _csv(path, emotions)
 
 
 def _csv(path: Path, emotions: Sequence[str]) -> Cells:
@@ -190,9 +204,12 @@ def _scale(cells: Cells, path: Path) -> tuple[bool, list[str]]:
     )
 
 
+def _having(names: Iterable[str]) -> list[Vocabulary]:
+    return [vocabulary for vocabulary in VOCABULARIES.values() if all(name in vocabulary.emotions for name in names)]
+
+
 def _known_elsewhere(names: Iterable[str]) -> str:
-    """Which vocabularies have all these names."""
-    able = [name for name, words in VOCABULARIES.items() if all(word in words for word in names)]
+    able = [vocabulary.name for vocabulary in _having(names)]
     return f"; all that are rated are of the vocabulary {' and of '.join(able)}: is that meant?" if able else ""
 
 

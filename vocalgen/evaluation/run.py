@@ -78,7 +78,7 @@ def run(request: Request) -> Evaluation:
     Raises:
         VocalgenError: anything that cannot be read, computed or written; nothing is written before all is computed.
     """
-    require_matplotlib()  # said now, not after the measurement
+    require_matplotlib()
     protocol = request.protocol
     encoders = [request.load(name, request.device) for name in protocol.encoders]
     if len({encoder.name for encoder in encoders}) < len(encoders):
