@@ -26,8 +26,8 @@ from vocalgen.recognition.scorer import Scorer
 from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import shipped_models
 from vocalgen.tasks.as_encoder import load_scorer
+from vocalgen.tasks.enrolment import calibration
 from vocalgen.tasks.feature_systems import FeatureSystem
-from vocalgen.tasks.fewshot import calibration
 from vocalgen.tasks.task import TASKS
 
 OPTIONS = ("--device", "cpu")

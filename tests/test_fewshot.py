@@ -16,16 +16,8 @@ from vocalgen import VocalgenError, audio
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.metrics.prediction import ccc
 from vocalgen.models.emo18 import frames_of
-from vocalgen.tasks.fewshot import (
-    LEARNING_RATE,
-    STRENGTHS,
-    AdaptedSystem,
-    EnrolledRecogniser,
-    EnrolledSystem,
-    FittedAdapted,
-    calibration,
-    personalised,
-)
+from vocalgen.tasks.enrolment import STRENGTHS, EnrolledRecogniser, EnrolledSystem, calibration, personalised
+from vocalgen.tasks.fewshot import LEARNING_RATE, AdaptedSystem, FittedAdapted
 from vocalgen.tasks.registry import load_system, make_system
 from vocalgen.tasks.system import Options, TaskData, task_data
 from vocalgen.tasks.task import TASKS

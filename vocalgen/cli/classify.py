@@ -85,7 +85,7 @@ def classify(
 
 def _acquainted(system: Recogniser, table: Path) -> Recogniser:
     """The system for the speaker of the clips in a table."""
-    from vocalgen.tasks.fewshot import EnrolledRecogniser, read_enrolment
+    from vocalgen.tasks.enrolment import EnrolledRecogniser, read_enrolment
 
     if not isinstance(system, EnrolledRecogniser):
         raise VocalgenError("this system cannot get to know a speaker; leave --enrol out, or train a -enrolled one")

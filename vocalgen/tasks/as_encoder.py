@@ -16,8 +16,8 @@ from vocalgen.recognition.encoders import Encoder, load_encoder
 from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import file_sha256, weight_files
 from vocalgen.tasks.deep import DeepRecogniser
+from vocalgen.tasks.enrolment import EnrolledRecogniser
 from vocalgen.tasks.feature_systems import FeatureRecogniser
-from vocalgen.tasks.fewshot import EnrolledRecogniser
 from vocalgen.tasks.fusion import FusionRecogniser
 from vocalgen.tasks.registry import load_system
 from vocalgen.tasks.runs import model_of

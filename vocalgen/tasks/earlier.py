@@ -66,9 +66,10 @@ def _records(out: Path) -> dict[Path, dict[str, Any]]:
     """What finished seeds and the report say of themselves, by file; what is damaged will be made anew."""
     found = {}
     for path in (out / REPORT, *sorted(out.glob(f"seeds/seed-*/{RECORD}"))):
+        wanted = {"task", "system", *(("seed", "key") if path.name == RECORD else ())}
         with suppress(VocalgenError):
             record = read_record(path)
-            if {"task", "system"} <= record.keys():
+            if wanted <= record.keys():
                 found[path] = record
     return found
 

@@ -39,6 +39,8 @@ FUSION = "vocalgen.tasks.fusion"
 
 DEEP, FEWSHOT = "vocalgen.tasks.deep", "vocalgen.tasks.fewshot"
 
+ENROLMENT = "vocalgen.tasks.enrolment"
+
 OF_VALUES = ("emotion-share", "exvo-fewshot", "avb-high", "avb-two", "avb-culture")
 OF_CLASSES = ("avb-type", "sonata", "emogator")
 
@@ -63,9 +65,9 @@ SYSTEMS: Mapping[str, Entry] = {
     "residual": Entry(DEEP, "make_deep", "residual network on log-mels, all targets of the corpus at once"),
     "ssl": Entry(DEEP, "make_deep", "speech encoder (--encoder FOLDER), all targets of the corpus at once"),
     "fewshot": Entry(FEWSHOT, "make_fewshot", "end2you, adapted to each speaker by one step", ("exvo-fewshot",)),
-    "end2you-enrolled": Entry(FEWSHOT, "make_enrolled", "end2you, calibrated for each speaker", ("exvo-fewshot",)),
-    "mlp-enrolled": Entry(FEWSHOT, "make_enrolled", "mlp, calibrated for each speaker", ("exvo-fewshot",)),
-    "ssl-enrolled": Entry(FEWSHOT, "make_enrolled", "ssl, calibrated for each speaker", ("exvo-fewshot",)),
+    "end2you-enrolled": Entry(ENROLMENT, "make_enrolled", "end2you, calibrated for each speaker", ("exvo-fewshot",)),
+    "mlp-enrolled": Entry(ENROLMENT, "make_enrolled", "mlp, calibrated for each speaker", ("exvo-fewshot",)),
+    "ssl-enrolled": Entry(ENROLMENT, "make_enrolled", "ssl, calibrated for each speaker", ("exvo-fewshot",)),
     "late-fusion": Entry(FUSION, "make_fusion", "mean of the predictions of finished benchmarks, each a --run"),
 }
 """By name."""
@@ -74,7 +76,7 @@ LOADERS: Mapping[str, tuple[str, str]] = {
     "features": (FEATURES, "load_features"),
     "late-fusion": (FUSION, "load_fusion"),
     "deep": (DEEP, "load_deep"),
-    "enrolled": (FEWSHOT, "load_enrolled"),
+    "enrolled": (ENROLMENT, "load_enrolled"),
 }
 """Of saved systems, by `system` in their description: module, function (folder, description, device) -> Recogniser."""
 

@@ -20,7 +20,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.metrics.intervals import Interval
 from vocalgen.shipped import file_sha256
 from vocalgen.tasks.earlier import require_own, require_unchanged
-from vocalgen.tasks.fewshot import unhelped
+from vocalgen.tasks.enrolment import unhelped
 from vocalgen.tasks.report import markdown
 from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, REPORT, Run, key_of, plain, read_seed, write_run
 from vocalgen.tasks.scores import by_column, further, intervals

@@ -29,6 +29,10 @@ DESCRIPTION, WEIGHTS = "system.json", "model.safetensors"
 """Files of a saved system. The description says at least `system` (what loads it, see `tasks.registry`) and `task`."""
 
 
+SUPPORT_SCORES = "support.json"
+"""Of a saved system: the task's scores of the support clips by split."""
+
+
 @dataclass(frozen=True, eq=False)
 class TaskData:
     """A corpus as a system sees it: the usable clips of a manifest in its order.
@@ -186,6 +190,17 @@ def describe(folder: Path, system: str, name: str, task: Task, more: Mapping[str
     """
     content = {"system": system, "name": name, "task": task.name, **more}
     (folder / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def describe_support(folder: Path, fitted: Fitted, data: TaskData) -> None:
+    """Write the scores of the support clips, whose labels the system knows."""
+    found = {}
+    for split in ("validation", "test"):
+        rows = np.flatnonzero(data.support & (data.splits == split))
+        if len(rows):
+            truth = {name: values[rows] for name, values in data.truth.items()}
+            found[split] = {"clips": len(rows), **data.task.score(truth, fitted.predict(rows))}
+    (folder / SUPPORT_SCORES).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def _require_learnable(data: TaskData) -> None:
