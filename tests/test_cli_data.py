@@ -20,9 +20,10 @@ from typer.testing import CliRunner
 
 from vocalgen import VocalgenError, audio
 from vocalgen.cli.data import data_app
-from vocalgen.cli.progress import decoders_silenced, progress
+from vocalgen.cli.silence import decoders_silenced
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.stats import describe
+from vocalgen.progress import progress
 
 ONE_PROCESS = ("--processes", "1")
 

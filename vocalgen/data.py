@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.corpora.parallel import parallel_map
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
+from vocalgen.progress import track
 
 _INT16 = 32767.0
 
@@ -139,10 +141,6 @@ def unchanged(before: Sequence[str], now: Sequence[str]) -> bool:
 
 
 def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, processes: int) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
     manifest.check_files()
     clips = manifest.usable().rows
     files = recording_marks(clips)
@@ -153,9 +151,9 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
         target.mkdir()
         with open(target / "audio.i16", "wb") as file:
             pairs = zip(clips, prepared, strict=True)
-            for clip, wave in track(pairs, "Preparing audio", total=len(clips), console=console):
+            for clip, wave in track(pairs, "preparing audio", len(clips)):
                 if isinstance(wave, str):
-                    console.print(f"skipped {clip.id}: {wave}", highlight=False, markup=False)
+                    print(f"skipped {clip.id}: {wave}", file=sys.stderr)
                     continue
                 file.write(wave.tobytes())
                 kept.append(clip)

@@ -11,8 +11,8 @@ from typer.core import TyperGroup
 
 from vocalgen.cli.options import DeviceOption
 from vocalgen.cli.prepare import PROCESSES, prepare_app
-from vocalgen.cli.progress import progress
 from vocalgen.pictures import require_picture
+from vocalgen.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -23,6 +23,7 @@ from vocalgen.cli.options import (
     StepsOption,
 )
 from vocalgen.errors import VocalgenError
+from vocalgen.progress import progress
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -106,9 +107,6 @@ def _launched(device: str | None) -> PartialState | None:
 
 
 def _fill(run: Run, state: PartialState | None) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from vocalgen.generation.batch import conclude
 
     total = sum(len(tile) for batch in run.batches() for tile in batch)
@@ -116,10 +114,8 @@ def _fill(run: Run, state: PartialState | None) -> None:
     shown = run.rank == 0
     if shown and total < len(run.jobs) and run.world == 1:
         print(f"{run.folder}: {missing}", file=sys.stderr)
-    columns = (TextColumn("generating"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("generating", total=total)
-        timing = run.fill(lambda clips: bar.advance(task, clips))
+    with progress("generating", total=total, shown=shown) as (advance,):
+        timing = run.fill(advance)
     if state is not None:
         state.wait_for_everyone()
     if shown:

@@ -12,6 +12,7 @@ from vocalgen.cli import outputs
 from vocalgen.cli.options import DeviceOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
+from vocalgen.progress import progress
 
 
 def invert(
@@ -47,8 +48,6 @@ def invert(
 
     import numpy as np
     import torch
-    from rich.console import Console
-    from rich.progress import Progress
     from safetensors.torch import save_file
 
     from vocalgen import audio
@@ -63,10 +62,9 @@ def invert(
     if np.abs(wave).max() < audio.SILENT_PEAK:
         raise VocalgenError(f"{clip} is silent; there is nothing to search for")
     wave = prepare_wave(wave, CacheConfig(sample_rate=synthesis.sample_rate))
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("searching", total=steps)
+    with progress("searching", total=steps) as (advance,):
         intensities = torch.tensor(condition.intensities)
-        found = search(synthesis, wave, intensities, steps, seed, lambda: bar.advance(task))
+        found = search(synthesis, wave, intensities, steps, seed, lambda: advance(1))
     made = synthesis.finish(synthesis.waves(found.mel[None])[0])
     path = out / f"{clip.stem}.wav"
     audio.write(path, made, synthesis.sample_rate)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vocalgen.cli.progress import decoders_silenced, progress
+from vocalgen.cli.silence import decoders_silenced
 from vocalgen.errors import VocalgenError
+from vocalgen.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,6 +10,7 @@ from vocalgen import audio
 from vocalgen.emotions import VOCABULARIES, Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.stored import Embedded, Source
+from vocalgen.progress import track
 from vocalgen.recognition.clips import Clips
 from vocalgen.recognition.encoders import Encoder
 from vocalgen.recognition.scores import Scores
@@ -29,14 +30,11 @@ def embed(clips: Clips, encoder: Encoder, emotions: Vocabulary) -> Embedded:
     Raises:
         VocalgenError: no clip could be read.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     kept: list[int] = []
     skipped: list[str] = []
     parts: list[Scores] = []
     starts = range(0, len(clips), CHUNK)
-    for start in track(starts, "embedding", console=Console(stderr=True), transient=True):
+    for start in track(starts, "embedding", len(starts)):
         waves = []
         for index in range(start, min(start + CHUNK, len(clips))):
             try:

@@ -15,6 +15,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.acoustics import acoustics_of
 from vocalgen.evaluation.memory import fingerprint
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel, MelConfig, log_mels
+from vocalgen.progress import progress
 from vocalgen.recognition.clips import Clips, Wave
 from vocalgen.recognition.encoders import Encoder, Scores
 
@@ -90,9 +91,6 @@ def measure(clips: Clips, encoders: Sequence[Encoder], description: str) -> Meas
     Raises:
         VocalgenError: no clip could be measured.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     main = encoders[0].prepare
     log_mel = LogMel(_front_end(encoders[0]))
     kept: list[int] = []
@@ -101,9 +99,7 @@ def measure(clips: Clips, encoders: Sequence[Encoder], description: str) -> Meas
     digests: list[str] = []
     scores: dict[str, list[Scores]] = {encoder.name: [] for encoder in encoders}
     skipped: list[str] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=len(clips))
+    with progress(description, total=len(clips)) as (advance,):
         for start in range(0, len(clips), CHUNK):
             indices = range(start, min(start + CHUNK, len(clips)))
             waves = _read(clips, indices, main, skipped)
@@ -116,7 +112,7 @@ def measure(clips: Clips, encoders: Sequence[Encoder], description: str) -> Meas
             sounds.append(acoustics_of(list(waves.values()), main.sample_rate))
             prints += [fingerprint(mel.numpy()).astype(np.float16) for mel in log_mels(list(waves.values()), log_mel)]
             digests += [hashlib.sha256(wave.tobytes()).hexdigest()[:16] for wave in waves.values()]
-            bar.advance(task, len(indices))
+            advance(len(indices))
     if not kept:
         reason = f"; the first: {skipped[0]}" if skipped else ""
         raise VocalgenError(f"{description}: none of the {len(clips)} clips could be measured{reason}")

@@ -13,6 +13,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.report import table
 from vocalgen.metrics.intervals import clustered_mean
 from vocalgen.metrics.prediction import bootstrap, uar
+from vocalgen.progress import track
 from vocalgen.recognition.clips import Clips
 from vocalgen.recognition.encoders import Encoder
 
@@ -24,12 +25,9 @@ Logits = NDArray[np.float64]
 
 def logits_of(encoder: Encoder, clips: Clips) -> Logits:
     """(n, K) scores of a set of clips; shows a progress bar."""
-    from rich.console import Console
-    from rich.progress import track
-
     parts = []
     starts = range(0, len(clips), CHUNK)
-    for start in track(starts, encoder.name, console=Console(stderr=True), transient=True):
+    for start in track(starts, encoder.name, len(starts)):
         waves = [clips.wave(index, encoder.prepare) for index in range(start, min(start + CHUNK, len(clips)))]
         parts.append(encoder.score(waves).logits)
     return np.concatenate(parts)

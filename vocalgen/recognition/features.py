@@ -26,6 +26,7 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import WaveCache, recording_marks, unchanged
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
+from vocalgen.progress import progress
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import Encoder, load_encoder
 from vocalgen.recognition.stamp import stamp_of
@@ -191,16 +192,12 @@ def _mark(wave: Values) -> str:
     return hashlib.blake2b(wave.tobytes(), digest_size=8).hexdigest()
 
 
-def _chunks(rows: Sequence[Row], name: str, progress: bool) -> Iterator[Sequence[Row]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not progress or not rows) as bar:
-        task = bar.add_task(name, total=len(rows))
+def _chunks(rows: Sequence[Row], name: str, shown: bool) -> Iterator[Sequence[Row]]:
+    with progress(name, total=len(rows), shown=shown and bool(rows)) as (advance,):
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             yield chunk
-            bar.advance(task, len(chunk))
+            advance(len(chunk))
 
 
 def _embed(encoder: Encoder, cache: WaveCache, rows: Sequence[int], clips: Sequence[str]) -> Values:

@@ -101,9 +101,9 @@ class DeepSystem:
             objective = _Watched(config, clips)
         except ValueError as error:  # sizes that do not fit together
             raise VocalgenError(f"{self.name}: {error}") from error
-        with Progress(
-            *Progress.get_default_columns(), TextColumn("{task.fields[score]}"), console=Console(stderr=True)
-        ) as bar:
+        console = Console(stderr=True)
+        columns = (*Progress.get_default_columns(), TextColumn("{task.fields[score]}"))
+        with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
             trainer = Trainer(objective, config.loop, config)
             objective.watch(bar, f"Training {self.name}, seed {seed}", trainer.step)
             trainer.train()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vocalgen.atomic import atomic_write_text
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.prediction import mae
+from vocalgen.progress import track
 from vocalgen.tasks.scaling import Inputs, Kind, Scaling, scaling
 from vocalgen.tasks.system import Rows, TaskData, quality
 from vocalgen.tasks.task import Array, Target
@@ -234,7 +235,4 @@ class _Tried:
 
 
 def _tracked(points: list[Point], name: str) -> Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(points, f"Searching the grid for {name}", console=Console(stderr=True), disable=len(points) < 2)
+    return track(points, f"searching the grid for {name}", len(points), shown=len(points) > 1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vocalgen.errors import VocalgenError
+from vocalgen.progress import track
 from vocalgen.tasks.scaling import Inputs, Scaling, standard
 from vocalgen.tasks.system import Rows, TaskData, quality
 from vocalgen.tasks.task import Array, Target
@@ -187,9 +188,6 @@ def train_mlp(data: TaskData, inputs: Inputs, seed: int, settings: MlpSettings, 
     Raises:
         VocalgenError: labels outside [0, 1] of a target that is predicted there, or a loss that is no number.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     targets = data.task.targets
     train, validation = data.labelled("train"), data.labelled("validation")
     for target in targets:
@@ -209,9 +207,7 @@ def train_mlp(data: TaskData, inputs: Inputs, seed: int, settings: MlpSettings, 
         if settings.balanced and target.classes
     }
     best, best_epoch, kept = -math.inf, 0, _copy(network)
-    console, title = Console(stderr=True), f"Perceptron, seed {seed}"
-    shown = console.is_terminal  # a bar that goes away leaves an empty line elsewhere
-    for epoch in track(range(settings.epochs), title, console=console, transient=True, disable=not shown):
+    for epoch in track(range(settings.epochs), f"perceptron, seed {seed}", settings.epochs):
         order = np.random.default_rng((seed, epoch)).permutation(train)
         for start in range(0, len(order), settings.batch_size):
             rows = order[start : start + settings.batch_size]

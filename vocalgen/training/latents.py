@@ -18,6 +18,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.progress import track
 
 Codec = MelAutoencoder | MelFrames
 """What turns log-mels into the sequences that diffusion works on."""
@@ -89,9 +90,6 @@ def _encode(
     variants: int,
     device: torch.device,
 ) -> None:
-    from rich.console import Console
-    from rich.progress import track
-
     autoencoder = autoencoder.to(device).eval()
     log_mel = LogMel(autoencoder.front_end).to(device)
     items = [(int(index), step_seed(variant, int(index))) for variant in range(variants) for index in indices]
@@ -99,7 +97,7 @@ def _encode(
         windows, batch_sampler=[items[i : i + 64] for i in range(0, len(items), 64)], collate_fn=collate
     )
     latents, seconds = [], []
-    for batch in track(loader, "Encoding latents", console=Console(stderr=True)):
+    for batch in track(loader, "encoding latents", len(loader)):
         mean, _ = autoencoder.encode(log_mel(batch["wave"].to(device)))
         latents.append(autoencoder.normalise(mean).half().cpu().numpy())
         seconds.append(batch["seconds"].numpy())
