@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ICCS = {"icc1": "ICC(1)", "icc2": "ICC(2)", "icc3": "ICC(3)", "icc1k": "ICC(1, k)", "icc2k": "ICC(2, k)",
         "icc3k": "ICC(3, k)"}  # fmt: skip
+READINGS = {"column": "its ratings of all clips", "row": "all ratings of the clips made for it"}
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
 FlaggedOption = Annotated[
     bool, typer.Option("--without-flagged", metavar="", help="Leave out what flagged raters said.")
@@ -93,8 +94,9 @@ def report(
     if found["clips_of_other_emotions"]:
         print(f"clips that were made for emotions that are not rated: {found['clips_of_other_emotions']}")
     print(_left_out(raters, without_flagged))
+    print(f"HEEP: {_interval(found['heep']['column']['overall'])}")
     for reading, scores in found["heep"].items():
-        print(f"HEEP ({reading}): {_interval(scores['overall'])}")
+        print(f"HEEP of one emotion ({reading}, {READINGS[reading]}):")
         for name, interval in scores["emotions"].items():
             print(f"  {name}: {_interval(interval)}")
     if found["s_gen"] is not None:
