@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Command
+from safetensors.numpy import load_file
 from task_corpora import labelled, manifest_of
-from test_benchmark_cli import flag, tiny, trained
+from test_benchmark_cli import tiny, trained
 
+from vocalgen import audio
 from vocalgen.corpora.manifest import Manifest
+from vocalgen.corpora.verify import verify
+from vocalgen.tasks.runs import read_record
+from vocalgen.tasks.submit import originals
 
 __all__ = ["tiny"]  # a fixture of all tests here
 
@@ -29,39 +35,64 @@ def rows_of(folder: Path, report: dict[str, Any]) -> dict[str, np.ndarray]:
     return {line[0].strip("[]"): np.array(line[1:], dtype=np.float64) for line in lines}
 
 
-def test_clips_that_repeat_others_are_predicted_and_not_scored(
-    tmp_path: Path, capsys: Any, command: Command, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last test clips repeat a test clip and a training clip, and hold no sound; all have labels."""
+    path = labelled(manifest_of(EXVO, tmp_path_factory.mktemp("exvo")), "exvo")
+    clips = Manifest.load(path)
+    train, test = clips.split("train").rows, clips.split("test").rows
+    shutil.copy(test[0].file, test[-3].file)
+    shutil.copy(train[5].file, test[-2].file)
+    audio.write(test[-1].file, np.zeros(8000), 16_000)
+    verify(clips)[0].save(path)
+    return path
+
+
+def test_what_repeats_which_clip(manifest: Path) -> None:
+    clips = Manifest.load(manifest)
+    train, test = clips.split("train").rows, clips.split("test").rows
+    assert [clip.flags for clip in test[-3:]] == [("duplicate",), ("duplicate",), ("silent",)]
+    assert originals(clips) == {test[-3].id: test[0].id, test[-2].id: train[5].id}
+    apart = replace(clips, rows=tuple(clip for clip in clips if clip.id != train[5].id))
+    assert originals(apart) == {test[-3].id: test[0].id}
+
+
+def test_repeated_clips_are_predicted_and_not_scored(
+    manifest: Path, tmp_path: Path, capsys: Any, command: Command
 ) -> None:
-    manifest = labelled(manifest_of(EXVO, tmp_path), "exvo")
-    clips = Manifest.load(manifest).split("test").rows
-    original, repeat = clips[0], clips[-1]
-    shutil.copy(original.file, repeat.file)
-    reports, numbers = {}, {}
-    for name in ("silent", "duplicate"):
-        flag(manifest, -1, name)
-        reports[name] = trained(capsys, manifest, tmp_path / name, EXVO, *MLP)
-        numbers[name] = rows_of(tmp_path / name, reports[name])
-        path = tmp_path / name / reports[name]["submission"]
-        assert command("submission", "check", path, "--data", manifest).code == 0
+    test = Manifest.load(manifest).split("test").rows
+    report = trained(capsys, manifest, tmp_path / "out", EXVO, *MLP)
+    assert command("submission", "check", tmp_path / "out" / report["submission"], "--data", manifest).code == 0
+    sent = rows_of(tmp_path / "out", report)
+    np.testing.assert_array_equal(sent[test[-3].id], sent[test[0].id])
+    stored = load_file(tmp_path / "out" / "predictions.safetensors")
+    ids = read_record(tmp_path / "out" / "seeds" / "seed-101" / "run.json")["ids"]
+    at = ids.index(originals(Manifest.load(manifest))[test[-2].id])
+    found = [stored["country"][at].argmax(), *stored["age"][at], *stored["emotions"][at]]
+    np.testing.assert_allclose(sent[test[-2].id], found, rtol=1e-8)
+    means = np.mean([sent[clip.id] for clip in test[:-3]], axis=0)
+    np.testing.assert_allclose(sent[test[-1].id][1:], means[1:], rtol=1e-6)  # the first is a class
+    assert sum("1 test clips cannot be used" in line for line in report["warnings"]) == 1
+
+    without = manifest.with_name("without.csv")
+    clips = Manifest.load(manifest)
+    replace(clips, rows=tuple(clip for clip in clips if clip.id not in {entry.id for entry in test[-3:]})).save(without)
+    other = trained(capsys, without, tmp_path / "other", EXVO, *MLP)
+    assert {*report["summary"]} == {"validation", "test"}
     for part in ("summary", "seeds", "best"):
-        assert reports["duplicate"][part] == reports["silent"][part]
-    np.testing.assert_allclose(numbers["duplicate"][repeat.id], numbers["duplicate"][original.id], rtol=1e-6)
-    assert np.abs(numbers["silent"][repeat.id] - numbers["silent"][original.id]).max() > 1e-4
-    others = [clip.id for clip in clips[:-1]]
-    for entry in others:
-        np.testing.assert_array_equal(numbers["duplicate"][entry], numbers["silent"][entry])
-    means = np.mean([numbers["silent"][entry] for entry in others], axis=0)
-    np.testing.assert_allclose(numbers["silent"][repeat.id][1:], means[1:], rtol=1e-6)  # the first is a class
-    assert "1 test clips cannot be used" in " ".join(reports["silent"]["warnings"])
-    assert "cannot be used" not in " ".join(reports["duplicate"]["warnings"])
+        assert report[part] == other[part]
 
-    def broken(*_: Any) -> None:
-        from vocalgen import VocalgenError
 
-        raise VocalgenError("features of a corpus")
-
-    monkeypatch.setattr("vocalgen.tasks.submit.load_system", broken)
-    report = trained(capsys, manifest, tmp_path / "duplicate", EXVO, *MLP)
-    said = " ".join(report["warnings"])
-    assert "1 test clips repeat the audio of others and could not be predicted (features of a corpus)" in said
-    np.testing.assert_array_equal(rows_of(tmp_path / "duplicate", report)[repeat.id], numbers["silent"][repeat.id])
+def test_runs_that_did_not_hear_what_is_repeated(manifest: Path, tmp_path: Path, capsys: Any) -> None:
+    """What was fitted before the clip was known to repeat one of training: it has the mean, and that is told."""
+    clips = Manifest.load(manifest)
+    test = clips.split("test").rows
+    before = manifest.with_name("before.csv")
+    rows = (replace(clip, flags=("silent",)) if clip.id == test[-2].id else clip for clip in clips)
+    replace(clips, rows=tuple(rows)).save(before)
+    trained(capsys, before, tmp_path, EXVO, *MLP)
+    clips.save(before)
+    report = trained(capsys, before, tmp_path, EXVO, *MLP)
+    sent = rows_of(tmp_path, report)
+    np.testing.assert_array_equal(sent[test[-2].id], sent[test[-1].id])
+    assert any("2 test clips cannot be used" in line for line in report["warnings"])

@@ -24,7 +24,7 @@ from vocalgen.tasks.enrolment import unhelped
 from vocalgen.tasks.report import markdown
 from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, REPORT, Run, key_of, plain, read_seed, write_run
 from vocalgen.tasks.scores import by_column, further, intervals
-from vocalgen.tasks.submit import submit
+from vocalgen.tasks.submit import originals, submit
 from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
 from vocalgen.tasks.task import DIRECTION, Array, Task, bounded, labelled
 
@@ -75,17 +75,18 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
         raise VocalgenError(f"--draws is {plan.draws}; the limits of 95 % need {LEAST_DRAWS} resamples at least")
     require_own(plan.out, plan.task, system)
     data, truth = task_data(plan.task, plan.manifest)
+    repeats = originals(Manifest.load(plan.manifest)) if plan.task.name in FORMATS else {}
     with locked(plan.out / "benchmark"):
         require_unchanged(plan.out, system, data)
         runs = [
-            _run(system, data, seed, plan.out / "seeds")
+            _run(system, data, seed, plan.out / "seeds", set(repeats.values()))
             for seed in range(FIRST_SEED, FIRST_SEED + (plan.seeds if system.seeded else 1))
         ]
-        return _written(plan, system, data, truth, runs)
+        return _written(plan, system, data, truth, repeats, runs)
 
 
-def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
-    """The run of a seed: read if it is there, fitted otherwise."""
+def _run(system: System, data: TaskData, seed: int, folder: Path, repeated: set[str]) -> Run:
+    """The run of a seed: read if it is there, fitted otherwise; it predicts repeated training clips too."""
     target, key = folder / f"seed-{seed}", key_of(system, data, seed)
     if target.is_dir():
         try:
@@ -97,7 +98,8 @@ def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
     state = folder / f"state-{seed}-{key[:16]}"
     state.mkdir(exist_ok=True)
     fitted = system.fit(data, seed, state)
-    rows = np.union1d(data.rows("validation"), data.rows("test"))
+    heard = [split != "train" or entry in repeated for entry, split in zip(data.ids, data.splits, strict=True)]
+    rows = np.flatnonzero(heard)
     prediction = bounded(data.task, fitted.predict(rows))
     for name, values in prediction.items():
         if not np.isfinite(values).all():
@@ -112,7 +114,12 @@ def _run(system: System, data: TaskData, seed: int, folder: Path) -> Run:
 
 
 def _written(
-    plan: Plan, system: System, data: TaskData, truth: Mapping[str, Array], runs: Sequence[Run]
+    plan: Plan,
+    system: System,
+    data: TaskData,
+    truth: Mapping[str, Array],
+    repeats: Mapping[str, str],
+    runs: Sequence[Run],
 ) -> dict[str, Any]:
     parts = {"validation": data.labelled("validation"), "test": _scored_test(data, truth)}
     seeds = [{split: _scores(data, truth, rows, run) for split, rows in parts.items() if len(rows)} for run in runs]
@@ -140,9 +147,9 @@ def _written(
     with atomic_path(plan.out / PREDICTIONS) as part:
         shutil.copyfile(run.folder / PREDICTIONS, part)
     if plan.task.name in FORMATS and len(data.rows("test")):
-        path, remarks = submit(data, Manifest.load(plan.manifest), run, plan.out, plan.team)
+        path, remark = submit(data, Manifest.load(plan.manifest), repeats, run, plan.out, plan.team)
         report["submission"] = path.name
-        report["warnings"] += remarks
+        report["warnings"] += [remark] if remark else []
     report = plain(report)
     atomic_write_text(plan.out / PAGE, markdown(report))
     atomic_write_text(plan.out / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")

@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vocalgen import audio
-from vocalgen.corpora.manifest import Manifest
+from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.corpora.submission import write_submission
-from vocalgen.errors import VocalgenError
-from vocalgen.tasks.registry import load_system
 from vocalgen.tasks.runs import Run
 from vocalgen.tasks.system import TaskData
-from vocalgen.tasks.task import Array, Task, bounded
+from vocalgen.tasks.task import Array, Task
 
 # Targets in the order of the columns of the submission, where it is not that of the task.
 ORDER = {"exvo-multitask": ("country", "age", "emotions")}
 
 
-def submit(data: TaskData, manifest: Manifest, run: Run, folder: Path, team: str) -> tuple[Path, list[str]]:
+def originals(manifest: Manifest) -> dict[str, str]:
+    """Of test clips that only repeat the audio of a usable clip, which are neither learnt nor scored: its id."""
+    alike: dict[float, list[Clip]] = {}
+    for clip in manifest.usable():
+        alike.setdefault(clip.seconds, []).append(clip)
+    found = {}
+    for clip in manifest.predicted().split("test"):
+        if not clip.usable:
+            digest = audio.inspect(clip.file).digest
+            same = (other for other in alike.get(clip.seconds, ()) if audio.inspect(other.file).digest == digest)
+            original = next(same, None) if digest else None
+            if original is not None:
+                found[clip.id] = original.id
+    return found
+
+
+def submit(
+    data: TaskData, manifest: Manifest, repeats: Mapping[str, str], run: Run, folder: Path, team: str
+) -> tuple[Path, str]:
     """Write the submission with a row for every test clip of the manifest; challenges want every clip.
 
-    Clips that only repeat the audio of another are heard by the saved model, which knows no speakers. What has no
-    prediction then, as its audio cannot be used, has the mean of all others.
+    Clips without a prediction, as their audio cannot be used, have the mean of the usable test clips.
+
+    Args:
+        repeats: see `originals`; these clips have the predictions of those they repeat.
 
     Returns:
-        the file, and remarks on such clips.
+        the file, and a remark on clips without a prediction or "".
     """
     clips = [clip.id for clip in manifest.split("test")]
-    ids = [data.ids[row] for row in data.rows("test")]
-    prediction, remarks = run.of(ids), []
-    mean = {name: values.mean(axis=0) for name, values in prediction.items()}
-    usable = set(ids)
-    repeats = [clip for clip in manifest.predicted().split("test") if clip.id not in usable]
-    if repeats:
-        try:
-            heard = bounded(data.task, load_system(run.model).score([audio.read(clip.file) for clip in repeats]))
-            ids += [clip.id for clip in repeats]
-            prediction = {name: np.vstack([values, heard[name]]) for name, values in prediction.items()}
-        except VocalgenError as error:  # such as a model of features that came with the corpus
-            remarks.append(f"{len(repeats)} test clips repeat the audio of others and could not be predicted ({error})")
-    place = {entry: row for row, entry in enumerate(ids)}
-    rows = np.array([place.get(entry, len(ids)) for entry in clips])
-    filled = {name: np.vstack([values, mean[name]])[rows] for name, values in prediction.items()}
+    heard = [repeats.get(clip, clip) for clip in clips]
+    known = sorted(set(heard) & set(run.ids))
+    means = {name: values.mean(axis=0) for name, values in run.of([data.ids[row] for row in data.rows("test")]).items()}
+    place = {entry: row for row, entry in enumerate(known)}
+    rows = np.array([place.get(entry, len(known)) for entry in heard])
+    filled = {name: np.vstack([values, means[name]])[rows] for name, values in run.of(known).items()}
     path = write_submission(data.task.name, clips, _cells(data.task, filled), folder, team, 1)
-    absent = len(set(clips) - set(ids))
-    if absent:
-        remarks.append(f"{absent} test clips cannot be used; the submission has the mean prediction for them")
-    return path, remarks
+    absent = int((rows == len(known)).sum())
+    remark = f"{absent} test clips cannot be used; the submission has the mean prediction for them" if absent else ""
+    return path, remark
 
 
 def _cells(task: Task, prediction: dict[str, Array]) -> list[list[object]]:
