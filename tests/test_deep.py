@@ -95,6 +95,7 @@ def test_what_systems_refuse_and_are_made_of(wavlm: Path, root: Path) -> None:
     assert nine.config.tasks == ("emotion-share",)
     assert joint.config.speech is not None and joint.config.speech.path == str(wavlm)
     assert joint.name == "ssl on wavlm"  # the recipe names another
+    assert make_deep("ssl", TASKS["avb-two"], Options(("copies/wavlm-large",))).name == "ssl"
     enrolled = make_system("ssl-enrolled", TASKS["exvo-fewshot"], Options((str(wavlm),)))
     assert enrolled.name == "ssl-enrolled on wavlm"
 

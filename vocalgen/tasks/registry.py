@@ -109,10 +109,9 @@ def make_system(name: str, task: Task, options: Options) -> System:
 
 
 def name_with(name: str, own: Sequence[str], given: Sequence[str]) -> str:
-    """What a system is called that may learn from other encoders than its own; one without has them said elsewhere."""
-    if not own or tuple(own) == tuple(given):
-        return name
-    return f"{name} on {' and '.join(Path(entry).name for entry in given)}"
+    """What a system is called that has encoders of its own and learns from those given; a copy is called as theirs."""
+    published, here = ([Path(entry).name for entry in entries] for entries in (own, given))
+    return f"{name} on {' and '.join(here)}" if own and here != published else name
 
 
 def _able(task: Task) -> dict[str, Entry]:
