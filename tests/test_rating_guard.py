@@ -260,13 +260,11 @@ def test_a_body_that_does_not_end_is_not_waited_for(
     assert sent == []
 
 
-def test_headers_keep_everything_else_out(connect: Connect, study: Study, token: str) -> None:
+def test_headers_keep_everything_else_out(connect: Connect, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = connect()
-    kept = (study.folder / "clips").rename(study.folder / "elsewhere")
-    try:
+    with monkeypatch.context() as patch:
+        patch.delattr("vocalgen.rating.app._sound")
         failed = client.get(f"/api/{token}/clips/0")
-    finally:
-        kept.rename(study.folder / "clips")
     assert failed.status_code == 500 and "terminal" in failed.json()["error"]
     refused = client.post(f"/api/{token}/pages/0", json={}, headers={"origin": "https://evil.example"})
     others = [client.get(path) for path in (f"/r/{token}", f"/api/{token}", "/nothing", *STATIC)]

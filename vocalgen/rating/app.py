@@ -42,7 +42,8 @@ from starlette.routing import Route
 from vocalgen.errors import VocalgenError
 from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
-from vocalgen.rating.store import Standing, Store, UnknownRater
+from vocalgen.rating.standing import Standing, UnknownRater
+from vocalgen.rating.store import Store
 from vocalgen.rating.study import CLIPS, Study
 from vocalgen.rating.volume import volume_sound
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from vocalgen.errors import VocalgenError
 from vocalgen.rating import flags
@@ -20,6 +17,16 @@ from vocalgen.rating.answers import Answer, Rater, read_answers, read_raters
 from vocalgen.rating.database import Database, create
 from vocalgen.rating.order import emotion_order, plan
 from vocalgen.rating.schema import TABLES, VERSION, from_2
+from vocalgen.rating.standing import (
+    Page,
+    Standing,
+    due_place,
+    page_of,
+    rater_of,
+    require_consent,
+    standing_of,
+    token_hash,
+)
 from vocalgen.rating.study import RATINGS, Study
 
 AWAY = 24 * 3600.0
@@ -36,48 +43,6 @@ SELECT clip, count(*) FROM counted JOIN page ON page.rater = counted.id
 WHERE kind = 'rating' AND (present OR saved IS NOT NULL)
 GROUP BY clip
 """
-
-
-class UnknownRater(VocalgenError):
-    """A token that was never given out."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a rater hears next.
-
-    Args:
-        place: number of the page, from 0.
-        pages: of the whole study for this rater.
-        clip: key of the copy.
-        kind: "practice", "rating", "repeat" or "instructed".
-        asked: emotion that an instructed page asks for.
-        emotions: in this rater's order.
-    """
-
-    place: int
-    pages: int
-    clip: str
-    kind: str
-    asked: str | None
-    emotions: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a rater stands.
-
-    Args:
-        stage: "consent", "pages", "done" or "withdrawn".
-        language: that was chosen with the consent.
-        page: what comes next at the stage "pages".
-        code: of completion, at the stage "done".
-    """
-
-    stage: str
-    language: str | None = None
-    page: Page | None = None
-    code: str | None = None
 
 
 def create_ratings(folder: Path) -> None:
@@ -122,7 +87,7 @@ class Store:
                 (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM rater").fetchone()
                 database.execute(
                     "INSERT INTO rater (id, token_sha256, emotions, code) VALUES (?, ?, ?, ?)",
-                    (number, _hash(token), json.dumps(emotion_order(self.study, number)), secrets.token_hex(4)),
+                    (number, token_hash(token), json.dumps(emotion_order(self.study, number)), secrets.token_hex(4)),
                 )
 
         self.database.write(work)
@@ -143,10 +108,10 @@ class Store:
             raise VocalgenError(f"the study has no texts in {language!r}, only in {', '.join(languages)}")
 
         def work(database: sqlite3.Connection) -> Standing:
-            rater = self._rater(database, token)
+            rater = rater_of(database, token)
             if rater["consented"] is None and rater["withdrawn"] is None:
                 self._begin(database, rater["id"], language or languages[0])
-            return self._standing(database, self._rater(database, token))
+            return standing_of(database, rater_of(database, token))
 
         return self.database.write(work)
 
@@ -157,12 +122,12 @@ class Store:
             UnknownRater: unknown token.
         """
         with self.database.read() as database:
-            return self._standing(database, self._rater(database, token))
+            return standing_of(database, rater_of(database, token))
 
     def knows(self, token: str) -> bool:
         """Whether a token was given out."""
         with self.database.read() as database:
-            found = database.execute("SELECT 1 FROM rater WHERE token_sha256 = ?", (_hash(token),)).fetchone()
+            found = database.execute("SELECT 1 FROM rater WHERE token_sha256 = ?", (token_hash(token),)).fetchone()
         return found is not None
 
     def next_page(self, token: str) -> Page | None:
@@ -173,9 +138,9 @@ class Store:
             VocalgenError: the rater has not consented, or has withdrawn.
         """
         with self.database.read() as database:
-            rater = self._rater(database, token)
-            _require_consent(rater)
-            return self._standing(database, rater).page
+            rater = rater_of(database, token)
+            require_consent(rater)
+            return standing_of(database, rater).page
 
     def clip(self, token: str, place: int) -> str:
         """Key of the clip of a page.
@@ -184,10 +149,10 @@ class Store:
             VocalgenError: unknown token or page; a page out of turn; the rater has not consented, or has withdrawn.
         """
         with self.database.read() as database:
-            rater = self._rater(database, token)
-            _require_consent(rater)
-            page = self._page(database, rater["id"], place)
-            due = _due(database, rater["id"])
+            rater = rater_of(database, token)
+            require_consent(rater)
+            page = page_of(database, rater["id"], place)
+            due = due_place(database, rater["id"])
             if due is not None and place > due:
                 raise VocalgenError(f"page {place} comes after one that is not answered yet; go back")
             return str(page["clip"])
@@ -227,12 +192,12 @@ class Store:
         """
 
         def work(database: sqlite3.Connection) -> Standing:
-            number = self._rater(database, token)["id"]
+            number = rater_of(database, token)["id"]
             database.execute("UPDATE rater SET withdrawn = coalesce(withdrawn, ?) WHERE id = ?", (self.clock(), number))
             if self.study.settings.withdrawal == "removed":
                 for table in ("rating", "page"):
                     database.execute(f"DELETE FROM {table} WHERE rater = ?", (number,))
-            return self._standing(database, self._rater(database, token))
+            return standing_of(database, rater_of(database, token))
 
         standing = self.database.write(work)
         if self.study.settings.withdrawal == "removed":
@@ -280,34 +245,19 @@ class Store:
             "UPDATE rater SET consented = ?, language = ?, texts = ? WHERE id = ?", (now, language, read, number)
         )
 
-    def _standing(self, database: sqlite3.Connection, rater: Any) -> Standing:
-        if rater["withdrawn"] is not None:
-            return Standing("withdrawn", rater["language"])
-        if rater["consented"] is None:
-            return Standing("consent")
-        page = database.execute(
-            "SELECT * FROM page WHERE rater = ? AND saved IS NULL ORDER BY place LIMIT 1", (rater["id"],)
-        ).fetchone()
-        if page is None:
-            return Standing("done", rater["language"], code=rater["code"])
-        (pages,) = database.execute("SELECT max(place) + 1 FROM page WHERE rater = ?", (rater["id"],)).fetchone()
-        emotions = tuple(json.loads(rater["emotions"]))
-        following = Page(page["place"], pages, page["clip"], page["kind"], page["asked"], emotions)
-        return Standing("pages", rater["language"], following)
-
     def _save(
         self, database: sqlite3.Connection, token: str, place: int, values: dict[str, int], plays: int, seconds: float
     ) -> Standing:
-        rater = self._rater(database, token)
-        _require_consent(rater)
+        rater = rater_of(database, token)
+        require_consent(rater)
         number = rater["id"]
-        page = self._page(database, number, place)
+        page = page_of(database, number, place)
         if page["saved"] is not None:
             found = database.execute("SELECT emotion, value FROM rating WHERE rater = ? AND place = ?", (number, place))
             if {row["emotion"]: row["value"] for row in found} != values:
                 raise VocalgenError(f"page {place} was saved before, with other values; go on with the next")
-            return self._standing(database, rater)
-        if place != _due(database, number):
+            return standing_of(database, rater)
+        if place != due_place(database, number):
             raise VocalgenError(f"page {place} comes after one that is not answered yet; go back")
         now = self.clock()
         (before,) = database.execute("SELECT max(saved) FROM page WHERE rater = ?", (number,)).fetchone()
@@ -326,7 +276,7 @@ class Store:
         )
         if hasty or missed:
             flags.apply_rules(database, self.study.settings, number, now)
-        standing = self._standing(database, rater)
+        standing = standing_of(database, rater)
         if standing.stage == "done":
             database.execute("UPDATE rater SET finished = ? WHERE id = ?", (now, number))
         return standing
@@ -343,34 +293,3 @@ class Store:
             raise VocalgenError("the clip must be heard to its end before it is rated")
         if type(seconds) not in (int, float) or not 0 <= seconds < 1e6:
             raise VocalgenError(f"{seconds!r} seconds cannot have passed")
-
-    def _page(self, database: sqlite3.Connection, number: int, place: int) -> Any:
-        row = None
-        if 0 <= place < 2**31:
-            row = database.execute("SELECT * FROM page WHERE rater = ? AND place = ?", (number, place)).fetchone()
-        if row is None:
-            raise VocalgenError(f"there is no page {place}")
-        return row
-
-    def _rater(self, database: sqlite3.Connection, token: str) -> Any:
-        row = database.execute("SELECT * FROM rater WHERE token_sha256 = ?", (_hash(token),)).fetchone()
-        if row is None:
-            raise UnknownRater("This link is not known here; check that it is complete.")
-        return row
-
-
-def _due(database: sqlite3.Connection, number: int) -> int | None:
-    """Place of the first page that is not saved."""
-    row = database.execute("SELECT min(place) FROM page WHERE rater = ? AND saved IS NULL", (number,)).fetchone()
-    return None if row[0] is None else int(row[0])
-
-
-def _require_consent(rater: Any) -> None:
-    if rater["withdrawn"] is not None:
-        raise VocalgenError("you have withdrawn; nothing more is asked")
-    if rater["consented"] is None:
-        raise VocalgenError("consent comes first")
-
-
-def _hash(token: str) -> str:
-    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
