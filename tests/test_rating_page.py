@@ -10,8 +10,8 @@ import pytest
 import rating_page
 from rating_page import Serve, answer, arrive, begin, start_server
 
-from vocalgen.rating.flags import FAST
 from vocalgen.rating.answers import Answer
+from vocalgen.rating.flags import FAST
 from vocalgen.rating.store import Store
 from vocalgen.rating.texts import shipped_text
 
