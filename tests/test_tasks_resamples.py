@@ -109,8 +109,8 @@ def test_scores_of_several_targets_are_joined_in_every_resample() -> None:
 
 def test_constants_have_no_score_in_a_resample_whatever_the_rounding() -> None:
     """A speaker whose clips are alike, drawn alone: what is 0 in exact numbers is so here."""
-    truth = np.array([[0.1, 0.3]] * 7 + [[0.7, 0.9], [0.2, 0.4]])
-    drawn = Resamples.draw(["a"] * 7 + ["b", "c"], 200, 0)
+    truth = np.array([[0.1, 0.3]] * 11 + [[0.7, 0.9], [0.2, 0.4]])
+    drawn = Resamples.draw(["a"] * 11 + ["b", "c"], 200, 0)
     alone = (drawn.counts > 0).sum(axis=1) == 1
     assert 0 < alone.sum() < 100
     task = TASKS["avb-two"]
