@@ -154,7 +154,7 @@ def test_a_clip_that_is_gone_is_asked_for_again(client: TestClient, store: Store
     assert client.get(f"/api/{token}/clips/0").status_code == 200
 
 
-@pytest.mark.parametrize("place", ["-1", "99", "x", "0/..", "1e3"])
+@pytest.mark.parametrize("place", ["-1", "99", "x", "0/..", "1e3", "9" * 5000, "٣"])
 def test_pages_that_are_not_there(client: TestClient, token: str, place: str) -> None:
     client.post(f"/api/{token}/consent", json={})
     assert client.get(f"/api/{token}/clips/{place}").status_code in (400, 404)
@@ -324,9 +324,11 @@ def test_the_verbs(frozen: Path, tmp_path: Path, command: Command) -> None:
     some = "--clips-per-rater", 3, "--raters-per-clip", 3
     made = command("rate", "new", tmp_path / "some", "--clips", frozen.parent / "clips", "--per-emotion", 2, *some)
     assert "--invite 4" in made[1]  # three times four clips, three a rater
-    code, links, _ = command("rate", "invite", study, "-n", 2, "--address", "http://Lab.example:80/")
-    tokens = [line.rpartition("/r/")[2] for line in links.split()]
-    assert code == 0 and len(set(tokens)) == 2 and links.startswith("http://lab.example/r/")
+    tokens = []
+    for _ in range(2):
+        code, link, _ = command("rate", "invite", study, "--address", "http://Lab.example:80/")
+        assert code == 0 and link.startswith("http://lab.example/r/")
+        tokens.append(link.strip().rpartition("/r/")[2])
     code, _, error = command("rate", "export", study, "--out", tmp_path / "out")
     assert code == 2 and "nobody has rated" in error
 

@@ -84,7 +84,10 @@ def new(
         raise VocalgenError(f"{clips} has no clips of known emotions; the layout is DIR/<emotion>/*.wav")
     vocabulary = max(able, key=lambda entry: sum(name in entry for name in [*found, *asked]))
     asked = asked or sorted(name for name in found if name in vocabulary)
-    rated = tuple(dict.fromkeys(vocabulary.emotions[vocabulary.index(name)] for name in asked))
+    try:
+        rated = tuple(dict.fromkeys(vocabulary.emotions[vocabulary.index(name)] for name in asked))
+    except VocalgenError as error:
+        raise VocalgenError(f"{error} (words of your own go into study.yaml, before the first rater begins)") from error
     own = {file.stem: content(file) for file in texts or []}
     codes = tuple(dict.fromkeys([*(code.strip() for code in languages.split(",")), *own]))
     settings = Settings(
@@ -130,7 +133,7 @@ def invite(
 
     reached = origin(address)
     with closing(Store(open_study(study))) as store:
-        for token in store.invite(raters):
+        for token in _shuffled(store.invite(raters)):
             print(f"{reached}/r/{token}")
 
 
@@ -182,10 +185,15 @@ def serve(
         listening = serving.listen(host, port)
         if raters is None:
             raters = 0 if store.raters() else opened.raters_needed
-        for token in store.invite(raters):
+        for token in _shuffled(store.invite(raters)):
             print(f"rater: {origins[0]}/r/{token}")
     print(f"experimenter: {origins[0]}/experiment#{key}", flush=True)
     serving.serve(make_app(opened, key, origins), listening)
+
+
+def _shuffled(tokens: list[str]) -> list[str]:
+    """In an order that does not tell which rater of an export had which link."""
+    return secrets.SystemRandom().sample(tokens, len(tokens))
 
 
 @rate_app.command("codes")

@@ -18,7 +18,7 @@ ICCS = {"icc1": "ICC(1)", "icc2": "ICC(2)", "icc3": "ICC(3)", "icc1k": "ICC(1, k
 READINGS = {"column": "its ratings of all clips", "row": "all ratings of the clips made for it"}
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of the study.")]
 FlaggedOption = Annotated[
-    bool, typer.Option("--without-flagged", metavar="", help="Leave out what flagged raters said.")
+    bool, typer.Option("--without-flagged", metavar="", help="Leave out the ratings of flagged raters.")
 ]
 
 
@@ -30,7 +30,8 @@ def export(
     """Write the ratings for `vocalgen metrics heep` and `vocalgen evaluate --ratings`: long and wide CSV, NPZ; what the
     clips were made for; and tables of all pages and raters.
 
-    Raters are called by numbers. What you wrote yourself as reasons of flags, and times to the second, are among it.
+    Raters are called by numbers. Tables of pages and raters are of all, flagged or not. What you wrote yourself as
+    reasons of flags, and times to the second, are among it.
     """
     from vocalgen.emotions import VOCABULARIES
     from vocalgen.rating.export import LONG, TARGETS
@@ -70,6 +71,7 @@ def report(
     """
     import json
 
+    from vocalgen.rating.numbers import missing_ratings
     from vocalgen.rating.report import distances_of, study_report
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
@@ -115,7 +117,15 @@ def report(
         print(f"  ICC(2) and ICC(3) are of the {found['icc_complete_raters']} raters who have rated every clip")
     again = found["with_themselves"]
     if again is not None:
-        print(f"second times with first times: r = {_score(again['pearson'])} ({again['pages']} pages)")
+        values = [value for value in again["raters"].values() if value is not None]
+        between = f", from {min(values):.3f} to {max(values):.3f}" if len(values) > 1 else ""
+        print(f"second times with first times of the same rater: r = {_score(again['median'])}, the median of "
+              f"{again['defined']} raters{between} ({again['pages']} pages)")  # fmt: skip
+    missing = missing_ratings(opened, answers)
+    if missing:
+        print(
+            f"ratings of clips still wanted: {missing}, by {opened.raters_for(missing)} raters (vocalgen rate invite)"
+        )
     asked = found["instructed"]
     print(f"instructed pages answered otherwise: {asked['missed']['pages']} of {asked['pages']}")
     print(f"pages answered too fast: {found['hasty']['pages']}")

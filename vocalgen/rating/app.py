@@ -62,6 +62,7 @@ FILES = {
 FIXED = re.compile("/(static|r)/|/experiment$")
 """Paths of answers that are the same for all."""
 
+PLACE = re.compile(r"[0-9]{1,9}")
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
 
 SHARE = 0.1
@@ -85,9 +86,9 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         Route("/api/{token}/texts/{language}", rater.texts),
         Route("/api/{token}/consent", rater.consent, methods=["POST"]),
         Route("/api/{token}/withdraw", rater.withdraw, methods=["POST"]),
-        Route("/api/{token}/pages/{place:int}", rater.save, methods=["POST"]),
+        Route("/api/{token}/pages/{place}", rater.save, methods=["POST"]),
         Route("/api/{token}/volume", rater.volume),
-        Route("/api/{token}/clips/{place:int}", rater.clip),
+        Route("/api/{token}/clips/{place}", rater.clip),
         Route("/experiment", _file("experiment.html")),
         Route("/experiment/numbers", experimenter.numbers),
         Route("/experiment/flag", experimenter.flag, methods=["POST"]),
@@ -175,7 +176,7 @@ class _Rater:
             given, plays, seconds = dict(body["values"].items()), body["plays"], body["seconds"]
         except (KeyError, AttributeError) as error:
             raise VocalgenError("values, plays and seconds are needed, as JSON") from error
-        saving = self.store.saving(path["token"], path["place"], given, plays, seconds)
+        saving = self.store.saving(path["token"], _place(request), given, plays, seconds)
         return self._answer(await asyncio.wrap_future(saving))
 
     async def volume(self, request: Request) -> Response:
@@ -183,7 +184,7 @@ class _Rater:
         return _sound(self.sound, request.headers.get("range", ""))
 
     async def clip(self, request: Request) -> Response:
-        key = self.store.clip(request.path_params["token"], request.path_params["place"])
+        key = self.store.clip(request.path_params["token"], _place(request))
         content = (self.study.folder / CLIPS / f"{key}.wav").read_bytes()  # no thread: handing over takes longer
         return _sound(content, request.headers.get("range", ""))
 
@@ -206,6 +207,7 @@ class _Experimenter:
         self.store, self.key = store, f"Bearer {key}".encode()
         self.found: dict[str, Any] = {}
         self.until = 0.0
+        self.changes = self.counted = 0  # of flags, in all and when the numbers were counted
         self.counting = threading.Lock()
 
     def caller(self, request: Request) -> str | None:
@@ -228,16 +230,16 @@ class _Experimenter:
         if type(rater) is not int or not isinstance(reason, str):
             raise VocalgenError("rater and reason are needed, a number and a text")
         await run_in_threadpool(change, rater, reason)
-        self.until = 0.0
+        self.changes += 1
         return JSONResponse(await run_in_threadpool(self._numbers))
 
     def _numbers(self) -> dict[str, Any]:
         with self.counting:  # several windows do not count at once
-            began = time.monotonic()
-            if began >= self.until:
+            began, changes = time.monotonic(), self.changes
+            if began >= self.until or changes != self.counted:
                 self.found = progress(self.store.study, self.store.raters(), self.store.answers())
                 now = time.monotonic()
-                self.until = now + (now - began) / SHARE
+                self.until, self.counted = now + (now - began) / SHARE, changes
             return self.found
 
     def _refusal(self, request: Request) -> Response | None:
@@ -270,6 +272,13 @@ async def _body(request: Request) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise VocalgenError("the request must be a JSON object")
     return body
+
+
+def _place(request: Request) -> int:
+    place = request.path_params["place"]
+    if not PLACE.fullmatch(place):
+        raise VocalgenError(f"{place[:20]!r} is no page")
+    return int(place)
 
 
 def _sound(content: bytes, asked: str) -> Response:

@@ -28,15 +28,22 @@ def progress(study: Study, raters: Sequence[Rater], answers: Sequence[Answer]) -
     return {
         "raters": [_rater(rater, present, each) for rater in raters if rater.consented is not None],
         "counts": _counts(raters),
-        "wanted_raters": study.raters_needed,
+        "missing_ratings": (missing := missing_ratings(study, answers)),
+        "missing_raters": study.raters_for(missing),
         "ratings": len(counted),
         "median_seconds": _median(counted),
         "clips": _clips(study, counted),
         "emotions": _emotions(study, counted),
         "reliability": reliability(rating_array(counted, emotions)[0], emotions) if counted else None,
-        "with_themselves": together["pearson"] if together is not None else None,
+        "with_themselves": together["median"] if together is not None else None,
         "instructed": sum(answer.kind == "instructed" for answer in present),
     }
+
+
+def missing_ratings(study: Study, answers: Sequence[Answer]) -> int:
+    """How many ratings clips lack from raters who neither withdrew nor are flagged, not counting what is under way."""
+    counted = [answer for answer in kept(answers, flagged=False) if answer.kind == "rating"]
+    return sum(max(clip["wanted"] - clip["ratings"], 0) for clip in _clips(study, counted))
 
 
 def _counts(raters: Sequence[Rater]) -> Json:

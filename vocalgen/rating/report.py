@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -33,7 +34,7 @@ def study_report(
 
     Withdrawn answers, practice, second times and instructed pages do not count for the scores. HEEP is undefined (None)
     for an emotion that no clip was made for; for intraclass correlations see `reliability`. Second times are correlated
-    with the first of the same rater, all emotions together.
+    with the first of the same rater, all emotions together, see `with_themselves`.
 
     Args:
         raters: all who were invited; answers of those who withdrew may be gone.
@@ -118,20 +119,26 @@ def _correlations(items: Array) -> tuple[dict[str, float | None], dict[str, str]
 
 
 def with_themselves(answers: Sequence[Answer], emotions: Sequence[str]) -> Json | None:
-    """Correlation of second with first times, of all raters together and of each; None without any."""
+    """Correlation of second with first times, by rater, with the median and the number of those it is defined for; None
+    without second times.
+
+    It is not computed over raters together: that who says high numbers says them again is no agreement with oneself.
+    """
     first = {(a.rater, a.clip): a.values for a in answers if a.kind == "rating"}
     seconds = [a for a in answers if a.kind == "repeat" and (a.rater, a.clip) in first]
     if not seconds:
         return None
 
-    def correlation(rater: int | None) -> float | None:
-        own = [a for a in seconds if rater in (None, a.rater)]
+    def correlation(rater: int) -> float | None:
+        own = [a for a in seconds if a.rater == rater]
         before = [first[a.rater, a.clip][name] for a in own for name in emotions]
         after = [a.values[name] for a in own for name in emotions]
         return _number(pearson(before, after)) if len(before) > 1 else None
 
     raters = {rater_name(rater): correlation(rater) for rater in sorted({a.rater for a in seconds})}
-    return {"pages": len(seconds), "pearson": correlation(None), "raters": raters}
+    known = [value for value in raters.values() if value is not None]
+    median = statistics.median(known) if known else None
+    return {"pages": len(seconds), "median": median, "defined": len(known), "raters": raters}
 
 
 def distances_of(evaluation: Any, system: str | None = None) -> dict[str, float]:

@@ -139,9 +139,12 @@ class Study:
     @property
     def raters_needed(self) -> int:
         """How many raters it takes until every clip has its number of ratings."""
-        clips, settings = len(self.rated), self.settings
-        each = min(clips, settings.clips_per_rater or clips)
-        return math.ceil(clips * settings.raters_per_clip / each)
+        return self.raters_for(len(self.rated) * self.settings.raters_per_clip)
+
+    def raters_for(self, ratings: int) -> int:
+        """How many raters it takes for so many ratings of clips."""
+        clips = len(self.rated)
+        return math.ceil(ratings / min(clips, self.settings.clips_per_rater or clips))
 
     @cached_property
     def by_key(self) -> Mapping[str, StudyClip]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,9 @@ class Texts:
         return {name: self.emotions.get(name, name) for name in emotions}
 
 
+LATER = ("keys", "interrupted")
+"""Texts that came after the first studies: where a study lacks them, its page shows those of the package."""
+
 PLACEHOLDERS = {
     "progress": {"page", "pages"},
     "pause": {"page", "pages"},
@@ -113,7 +116,9 @@ def shipped_text(code: str) -> str:
 
 
 def read_texts(path: str | Path) -> Texts:
-    """Read a file of texts.
+    """Read a file of texts of a study, whose name is the code of the language.
+
+    Texts of `LATER` that it lacks are those of the package in that language, or else in English.
 
     Raises:
         VocalgenError: it cannot be read; a text is missing, unknown, empty, or lacks a word in braces; two emotions
@@ -124,17 +129,25 @@ def read_texts(path: str | Path) -> Texts:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VocalgenError(f"cannot read the texts {path}: {getattr(error, 'strerror', None) or error}") from error
-    return parse_texts(content, str(path))
+    shipped = next((code for code in (path.stem, path.stem.split("-")[0]) if code in shipped_languages()), "en")
+    given = asdict(parse_texts(shipped_text(shipped), shipped))
+    return parse_texts(content, str(path), {name: given[name] for name in LATER})
 
 
-def parse_texts(content: str, where: str) -> Texts:
-    """As `read_texts`; `where` names the source in errors."""
+def parse_texts(content: str, where: str, others: Mapping[str, str] | None = None) -> Texts:
+    """As `read_texts`.
+
+    Args:
+        where: names the source in errors.
+        others: texts for what the content may lack.
+    """
     try:
         values = yaml.safe_load(content)
     except yaml.YAMLError as error:
         raise VocalgenError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise VocalgenError(f"{where}: `key: text` lines are needed")
+    values = {**(others or {}), **values}
     names = [entry.name for entry in fields(Texts)]
     for key in values:
         if key not in names:
