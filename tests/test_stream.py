@@ -17,7 +17,7 @@ import pytest
 from bursts import burst
 from typer.testing import CliRunner
 
-from vocalgen import VocalgenError, audio
+from vocalgen import VocalgenError, atomic, audio
 from vocalgen.cli.data import data_app
 from vocalgen.corpora.shards import problems, read
 from vocalgen.corpora.stream import CLIPS, COLUMNS, Packing, pack
@@ -182,6 +182,12 @@ def test_what_is_packed_stays(corpus: Path) -> None:
     assert again == {"shard-00001.json", "shard-00001.tar", "shard-00001.skipped.tsv"}
 
 
+def alive(left: Path) -> bool:
+    """Whether the process that was writing a temporary file is still about to die."""
+    found = re.search(r"\.(\d+)\.part", left.name)
+    return found is not None and atomic._alive(int(found[1]))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="named pipes and signals")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on(corpus: Path, processes: int) -> None:
@@ -204,6 +210,8 @@ def test_a_killed_run_goes_on(corpus: Path, processes: int) -> None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    while any(alive(path) for path in out.glob(".*")) and time.monotonic() < deadline + 60:
+        time.sleep(0.02)
     assert list(out.glob(second)) and not (out / "shard-00001.tar").exists()
     kept = first.stat().st_mtime_ns
     clip.unlink()
