@@ -28,6 +28,9 @@ TOGETHER = 256
 PATIENCE = 30
 """Seconds that a process waits while another one writes."""
 
+PAUSE = 1
+"""Seconds for which readers are waited for, and writers held up, to empty the write-ahead log."""
+
 
 def create(path: Path, schema: str, version: int) -> None:
     """A new file with the tables of `schema`."""
@@ -38,7 +41,7 @@ def create(path: Path, schema: str, version: int) -> None:
 class Database:
     """A database file that `create` has made.
 
-    What is deleted is overwritten, not only left out.
+    What is deleted is overwritten, not only left out; `forget` sees to the write-ahead log.
 
     Args:
         version: of the schema.
@@ -57,7 +60,8 @@ class Database:
                 f"has begun"
             )
         self._reader: sqlite3.Connection | None = None
-        self._reading, self._starting = threading.Lock(), threading.Lock()
+        self._reading, self._starting, self._forgetting = threading.Lock(), threading.Lock(), threading.Lock()
+        self._remembers = False
         self._waiting: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         try:
@@ -74,6 +78,7 @@ class Database:
                         f"{path} was made by another version of vocalgen (schema {found}, not {version}); go on with "
                         f"that version, or make a new study"
                     )
+            self._empty_log(patience=0)  # who went before may have been stopped when it was due
         except sqlite3.DatabaseError as error:
             raise VocalgenError(f"cannot open {path} ({error}); restore it") from error
 
@@ -83,7 +88,8 @@ class Database:
         with self._starting:
             self._waiting.put((work, future))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._write, name="ratings", daemon=True)
+                arguments = (self._waiting,)
+                self._thread = threading.Thread(target=self._write, args=arguments, name="ratings", daemon=True)
                 self._thread.start()
         return future
 
@@ -109,9 +115,12 @@ class Database:
             database.close()
 
     def forget(self) -> None:
-        """Empty the write-ahead log, which holds what was deleted since until it is written over."""
-        with self.snapshot() as database:
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Empty the write-ahead log, which holds what was deleted since.
+
+        It cannot be emptied while somebody reads what was there before. Then it is tried again after each commit, on
+        closing, and when the file is opened next.
+        """
+        self._empty_log(PAUSE)
 
     def close(self) -> None:
         """Finish what is waiting and close; the next call opens again."""
@@ -119,21 +128,24 @@ class Database:
             thread, self._thread = self._thread, None
             if thread is not None:
                 self._waiting.put(None)
+                self._waiting = SimpleQueue()  # the next thread must not take this one's end for its own
         if thread is not None:
             thread.join()
         with self._reading:
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None
+        if self._remembers:
+            self._empty_log(PAUSE)
 
-    def _write(self) -> None:
+    def _write(self, waiting: SimpleQueue[tuple[Work, Future[Any]] | None]) -> None:
         database: sqlite3.Connection | None = None
         going = True
         while going:
             batch: list[tuple[Work, Future[Any]]] = []
             with suppress(Empty):
                 while going and len(batch) < TOGETHER:
-                    entry = self._waiting.get(block=not batch)
+                    entry = waiting.get(block=not batch)
                     going = entry is not None
                     if entry is not None and entry[1].set_running_or_notify_cancel():
                         batch.append(entry)
@@ -152,11 +164,19 @@ class Database:
                         future.set_result(value)
                     else:
                         future.set_exception(failure)
+                if self._remembers:
+                    self._empty_log(patience=0)
         if database is not None:
             database.close()
 
-    def _open(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+    def _empty_log(self, patience: float) -> None:
+        with self._forgetting:
+            self._remembers = True
+            with suppress(sqlite3.Error), closing(self._open(patience)) as database:
+                self._remembers = bool(database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"])
+
+    def _open(self, patience: float = PATIENCE) -> sqlite3.Connection:
+        database = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         database.row_factory = sqlite3.Row
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
             database.execute(f"PRAGMA {pragma}")

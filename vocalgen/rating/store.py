@@ -187,6 +187,8 @@ class Store:
     def withdraw(self, token: str) -> Standing:
         """Everything a rater has said is marked as withdrawn, or removed, as the study says; others hear the clips.
 
+        With it go the flags: their reasons tell of the rater.
+
         Raises:
             UnknownRater: unknown token.
         """
@@ -195,7 +197,7 @@ class Store:
             number = rater_of(database, token)["id"]
             database.execute("UPDATE rater SET withdrawn = coalesce(withdrawn, ?) WHERE id = ?", (self.clock(), number))
             if self.study.settings.withdrawal == "removed":
-                for table in ("rating", "page"):
+                for table in ("rating", "page", "flag"):
                     database.execute(f"DELETE FROM {table} WHERE rater = ?", (number,))
             return standing_of(database, rater_of(database, token))
 
