@@ -185,8 +185,59 @@ def test_too_many_connections_are_told_to_come_again(study: Path, free: int) -> 
         process.communicate()
 
 
-def started(study: Path, port: int, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vocalgen", "rate", "serve", str(study), "--port", str(port), "--invite", "1"]
+def test_who_asks_for_nothing_is_sent_away(study: Path, free: int) -> None:
+    """The silent, and who sends a head byte by byte, first or second; not who waits before the next request."""
+    process = started(study, free, before="from vocalgen.rating import serving; serving.ASKING = 0.5")
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with ExitStack() as held:
+
+            def connect() -> socket.socket:
+                return held.enter_context(socket.create_connection(("127.0.0.1", free), timeout=60))
+
+            thoughtful, slow_later = connect(), connect()
+            for connection in (thoughtful, slow_later):
+                ask(connection)
+            silent, slow = connect(), connect()
+            for connection in (slow, slow_later):
+                assert trickle(connection) == b""
+            assert silent.recv(1) == b""
+            ask(thoughtful)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(connection: socket.socket) -> None:
+    connection.sendall(b"GET /r/x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    found = b""
+    while not found.rstrip().endswith(b"</html>"):
+        more = connection.recv(65_536)
+        assert more, "it was closed"
+        found += more
+    assert found.startswith(b"HTTP/1.1 200")
+
+
+def trickle(connection: socket.socket) -> bytes:
+    """Send the head of a request that never ends, until something comes; nothing: it was closed."""
+    connection.settimeout(0.05)
+    connection.sendall(b"GET /r/x HTTP/1.1\r\nX: ")
+    for _ in range(200):
+        try:
+            return connection.recv(1)
+        except TimeoutError:
+            connection.sendall(b"x")
+        except ConnectionError:
+            return b""
+    raise AssertionError("it is still open")
+
+
+def started(study: Path, port: int, before: str = "", **options: Any) -> subprocess.Popen[str]:
+    """The server as a process of its own, which executes `before` first."""
+    program = f"{before}\nfrom vocalgen.cli.main import run\nrun()"
+    arguments = ["rate", "serve", str(study), "--port", str(port), "--invite", "1"]
+    command = [sys.executable, "-c", program, *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=environment, **pipes, **options)

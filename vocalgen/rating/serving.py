@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from contextlib import suppress
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vocalgen.errors import VocalgenError
 
 THOUGHTFUL = 75
 """Seconds for which a rater's connection is kept open without a request."""
+
+ASKING = 20
+"""Seconds within which the head of a request has to come; who asks for nothing takes the place of somebody else."""
 
 CONNECTIONS = 4000
 """Most connections at once; who comes then is told to try again."""
@@ -42,6 +48,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
     """Answer until the process is told to end."""
     config = uvicorn.Config(
         app,
+        http=Protocol,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -50,6 +57,32 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
     )
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
+
+
+class Protocol(H11Protocol):
+    """HTTP; a connection is closed if the head of a request is not there `ASKING` seconds after it could begin."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._watch()
+
+    def _watch(self) -> None:
+        waits = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        if waits and self._deadline is None:
+            self._deadline = self.loop.call_later(ASKING, self.transport.close)
+        elif not waits and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 def _connections() -> int:
