@@ -186,6 +186,46 @@ def test_a_screen_reader_is_told(serve: Serve, browser: Any, problems: list[str]
     assert problems == []
 
 
+LUMINANCES = r"""() => {
+  const style = chosen => getComputedStyle(document.querySelector(chosen));
+  const track = chosen => style(chosen).backgroundImage.match(/rgb\([^)]*\)/g).at(-1);
+  const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  return [style("main").backgroundColor, track(".emotion input:not(.untouched)"), style("button.end").borderTopColor]
+    .map(colour => colour.match(/[0-9.]+/g).slice(0, 3).map(part => linear(part / 255)))
+    .map(([red, green, blue]) => 0.2126 * red + 0.7152 * green + 0.0722 * blue);
+}"""
+"""Of the ground, the part of a track that is not filled, and an edge: https://www.w3.org/TR/WCAG22/#dfn-relative-luminance."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_can_be_pressed_is_seen(serve: Serve, browser: Any, problems: list[str], scheme: str) -> None:
+    _, link, _ = serve()
+    page = arrive(browser, link, problems, color_scheme=scheme)
+    begin(page)
+    page.get_by_role("slider", name="Awe").press("0")
+    ground, *seen = page.evaluate(LUMINANCES)
+    for luminance in seen:
+        assert (max(ground, luminance) + 0.05) / (min(ground, luminance) + 0.05) >= 3
+
+
+def test_the_experimenter_is_left_where_they_are(serve: Serve, browser: Any, problems: list[str]) -> None:
+    store, link, experiment = serve()
+    store.consent(link.rpartition("/")[2])
+    watcher = arrive(browser, experiment, problems)
+    watcher.clock.install()
+    watcher.reload()
+    table = watcher.locator("#raters")
+    for focused in (table, watcher.get_by_role("button", name="Flag rater-0001")):
+        focused.focus()
+        table.evaluate("region => { region.scrollLeft = 60; region.dataset.before = true; }")
+        watcher.evaluate("window.scrollTo(0, 90)")
+        watcher.clock.fast_forward(10_000)
+        watcher.wait_for_selector("#raters:not([data-before])")
+        assert focused.evaluate("element => element === document.activeElement")
+        assert watcher.evaluate("[document.querySelector('#raters').scrollLeft, window.scrollY]") == [60, 90]
+    assert problems == []
+
+
 def test_a_lost_connection_loses_nothing(serve: Serve, browser: Any, problems: list[str]) -> None:
     store, link, _ = serve()
     page = arrive(browser, link, problems)

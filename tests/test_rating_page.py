@@ -188,6 +188,30 @@ def test_a_first_play_that_stops_can_be_repeated(
     assert problems == []
 
 
+def test_what_went_wrong_hides_nothing_that_has_the_focus(served: Served, browser: Any, problems: list[str]) -> None:
+    page = rating(browser, served.link(), problems, SOUNDS, viewport={"width": 390, "height": 560})
+    play(page)
+    for slider in page.query_selector_all("input[type=range]"):
+        slider.press("0")
+    page.evaluate("window.happens = 'refusal'")
+    page.locator("button.sound").click()
+    page.wait_for_selector("#trouble:text('stopped before its end')")
+    page.evaluate("""() => {
+      const next = document.querySelector(".next button");
+      next.scrollIntoView({block: "start"});
+      window.scrollBy(0, next.getBoundingClientRect().bottom - innerHeight + 4);
+    }""")
+    following = page.locator(".next button")
+    assert not is_above_trouble(page, following)
+    following.focus()
+    assert is_above_trouble(page, following)
+
+
+def is_above_trouble(page: Any, element: Any) -> bool:
+    box, told = element.bounding_box(), page.locator("#trouble").bounding_box()
+    return bool(box["y"] + box["height"] <= told["y"])
+
+
 def test_a_sound_that_does_not_load_can_be_tried_again(served: Served, browser: Any, problems: list[str]) -> None:
     link = served.link()
     page = arrive(browser, link, problems)
@@ -376,7 +400,8 @@ def test_the_experimenter_is_told_what_is_missing(serve: Serve, browser: Any, pr
         store.save(token, page.place, {"Awe": 1 + page.place, "Fear": 50, "Sadness": 100}, 1, 9.0)
     store.lift(1, FAST)
     watcher = arrive(browser, experiment, problems)
-    watcher.wait_for_selector("li:has-text('invited of 10') b:text('1')")
+    for name, value in (("invited", 1), ("ratings still wanted", 18), ("raters still wanted", 9)):
+        watcher.wait_for_selector(f"li:has(span:text-is('{name}')) b:text-is('{value}')")
     for reason in (
         "ICC (1, k): no clip was rated by two raters yet.",
         "ICC (2, k): no two raters have rated every clip.",

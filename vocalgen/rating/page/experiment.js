@@ -2,15 +2,14 @@
 import {button, element} from "./dom.js";
 
 const main = document.getElementById("main"), trouble = document.getElementById("trouble");
-let tables = 0;
 const number = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits);
 
-function table(caption, heads, rows) {
+function table(id, caption, heads, rows) {
   const head = element("thead", {}, element("tr", {}, ...heads.map(text => element("th", {scope: "col"}, text))));
   const body = element("tbody", {}, ...rows.map(cells => element("tr", {}, ...cells.map(cell => element("td", {}, cell)))));
-  const id = `table-${++tables}`;
-  return element("section", {}, element("h2", {id}, caption),
-    element("div", {class: "scroll", tabindex: 0, role: "region", "aria-labelledby": id}, element("table", {"aria-labelledby": id}, head, body)));
+  const heading = `${id}-caption`, labelled = {"aria-labelledby": heading};
+  return element("section", {}, element("h2", {id: heading}, caption),
+    element("div", {class: "scroll", id, tabindex: 0, role: "region", ...labelled}, element("table", labelled, head, body)));
 }
 
 async function ask(path, body) {
@@ -46,30 +45,39 @@ function flags(rater) {
   return cell;
 }
 
+// The focus, and how far each table was scrolled, stay where they were.
+function redraw(...children) {
+  const [id, label] = ["id", "aria-label"].map(name => document.activeElement?.getAttribute(name));
+  const scrolled = new Map([...main.querySelectorAll(".scroll")].map(region => [region.id, region.scrollLeft]));
+  main.replaceChildren(...children);
+  for (const region of main.querySelectorAll(".scroll")) region.scrollLeft = scrolled.get(region.id) ?? 0;
+  const focused = id ? `#${CSS.escape(id)}` : label ? `[aria-label="${CSS.escape(label)}"]` : null;
+  if (focused) main.querySelector(focused)?.focus({preventScroll: true});
+}
+
 function draw(found) {
   if (found === null) return;
   const counts = found.counts, reliability = found.reliability ?? {krippendorff_alpha: null, alpha_by_emotion: {}, icc: {}, icc_undefined: {}};
   const intraclass = [["ICC (1, k)", "icc1k"], ["ICC (2, k)", "icc2k"]];
   const facts = [
-    [`invited of ${found.wanted_raters}`, counts.invited], ["began", counts.consented], ["finished", counts.finished], ["withdrew", counts.withdrawn],
-    ["flagged", counts.flagged], ["ratings of clips", found.ratings], ["seconds a page (median)", number(found.median_seconds, 1)],
+    ["invited", counts.invited], ["began", counts.consented], ["finished", counts.finished], ["withdrew", counts.withdrawn],
+    ["flagged", counts.flagged], ["ratings of clips", found.ratings], ["ratings still wanted", found.missing_ratings],
+    ["raters still wanted", found.missing_raters], ["seconds a page (median)", number(found.median_seconds, 1)],
     ["Krippendorff's alpha", number(reliability.krippendorff_alpha)],
     ...intraclass.map(([name, key]) => [name, number(reliability.icc[key])]),
     ["r with themselves", number(found.with_themselves)],
   ];
-  const focus = document.activeElement?.getAttribute("aria-label");
-  main.replaceChildren(
+  redraw(
     element("ul", {class: "facts"}, ...facts.map(([name, value]) => element("li", {}, element("b", {}, value), element("span", {}, name)))),
     ...intraclass.filter(([, key]) => reliability.icc_undefined[key]).map(([name, key]) => element("p", {}, `${name}: ${reliability.icc_undefined[key]}.`)),
-    table("Raters", ["rater", "language", "pages", "seconds a page", "too fast", "missed instructions", "r with themselves", "flags"],
+    table("raters", "Raters", ["rater", "language", "pages", "seconds a page", "too fast", "missed instructions", "r with themselves", "flags"],
       found.raters.map(rater => [rater.withdrawn ? `${rater.name} (withdrew)` : rater.name, rater.language ?? "–", `${rater.saved} of ${rater.pages}`,
         number(rater.median_seconds, 1), rater.hasty, rater.missed, number(rater.with_themselves), flags(rater)])),
-    table("Emotions that clips were made for (raters who withdrew or are flagged do not count)", ["emotion", "clips", "ratings", "wanted", "complete clips"],
+    table("emotions", "Emotions that clips were made for (raters who withdrew or are flagged do not count)", ["emotion", "clips", "ratings", "wanted", "complete clips"],
       found.emotions.map(entry => [entry.emotion, entry.clips, entry.ratings, entry.wanted, `${entry.complete} of ${entry.clips}`])),
-    ...(found.reliability === null ? [] : [table("Agreement on the emotions that are rated", ["emotion", "Krippendorff's alpha"],
+    ...(found.reliability === null ? [] : [table("agreement", "Agreement on the emotions that are rated", ["emotion", "Krippendorff's alpha"],
       Object.entries(reliability.alpha_by_emotion).map(([name, value]) => [name, number(value)]))]),
-    table("Clips", ["emotion", "clip", "ratings", "wanted"], found.clips.map(clip => [clip.emotion, element("span", {class: "name"}, clip.clip), clip.ratings, clip.wanted])));
-  if (focus) main.querySelector(`[aria-label="${CSS.escape(focus)}"]`)?.focus();
+    table("clips", "Clips", ["emotion", "clip", "ratings", "wanted"], found.clips.map(clip => [clip.emotion, element("span", {class: "name"}, clip.clip), clip.ratings, clip.wanted])));
 }
 
 const look = async () => draw(await ask("/experiment/numbers"));
