@@ -30,7 +30,6 @@ LOOP = ["loop.batch_size=4", "loop.warmup=0", "loop.cooldown=0", "loop.log_every
 def overrides(name: str, recipe: Path, encoder: Path, run: Path) -> list[str]:
     values = read_values(recipe)
     path = [f"speech.path={encoder}"] if "speech" in values else []
-    path += [f"init={recipe.parents[2] / values['init']}"] if "init" in values else []
     return [*SMALL[name], *LOOP, *path, f"loop.run={run}"]
 
 

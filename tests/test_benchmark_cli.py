@@ -250,6 +250,11 @@ def test_files_are_classified_as_the_corpus_was(corpora: Any, tmp_path: Path, ca
     code, out, err = command(capsys, "classify", *short, "--model", tmp_path / "out", "--json")
     assert code == 0 and len(out.splitlines()) == 1
     assert "click.wav lasts 0.0002 s only" in err and "silent.wav is silent" in err
+    for content in ("clip,split\na,train\n", "notes", "file\n", "file,speaker\na,b\n"):
+        (tmp_path / "own.csv").write_text(content)
+        code, _, err = command(capsys, "classify", short[0], "--model", tmp_path / "out", "--out", tmp_path / "own.csv")
+        assert code == 2 and "holds no predictions" in err and (tmp_path / "own.csv").read_text() == content
+    assert command(capsys, *arguments, "--json", "--out", tmp_path / "table.csv", *OPTIONS)[0] == 0  # its own
     code, _, err = command(capsys, "classify", tmp_path / "broken.wav", "--model", tmp_path / "out")
     assert code == 2 and "none of the 1 files could be read" in err
 

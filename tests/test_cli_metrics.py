@@ -252,6 +252,9 @@ def test_the_vocabulary_is_that_of_the_ratings(tmp_path: Path, done: Line, refus
     found = write(tmp_path / "r.csv", "rater,clip,Guilt,Pride", *rows)
     assert float(done("metrics", "heep", found)) == 1.0 == float(done("metrics", "agreement", found))
     assert "of the vocabulary emogator-30" in refused("metrics", "heep", found, "--vocabulary", "hume-10")
+    both = write(tmp_path / "both.csv", "rater,clip,Awe,Fear", "a,1.wav,1,0", "a,2.wav,0,1", "a,3.wav,0,0")
+    meant = write(tmp_path / "meant.csv", "clip,emotion", "1.wav,Awe", "2.wav,Fear", "3.wav,Guilt")  # not of hume-10
+    assert float(done("metrics", "heep", both, "--targets", meant)) == 1.0
     other = write(tmp_path / "other.csv", "rater,clip,Guilt,Boredom", "a,guilt/0.wav,1,0")
     assert "needed are rater, clip, emotion, rating" in refused("metrics", "heep", other)
 

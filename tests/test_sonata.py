@@ -69,6 +69,14 @@ def test_a_text_without_sentences_is_told(corpus: Path, layout_file: Path) -> No
     assert remarks[0].startswith("2 lines of text not understood: ")
 
 
+def test_what_lacks_a_recording_is_told(corpus: Path, layout_file: Path, tmp_path: Path) -> None:
+    (corpus / "ben" / "king.mp3").unlink()
+    layout = read_layout(layout_file)
+    found, remarks = segments(corpus, layout)
+    assert remarks[1:] == ("1 text without a recording: ben/king.txt",)
+    assert "actors of the mapping without a recording: ben" in cut(found, layout, tmp_path / "out").notes
+
+
 def test_segments_that_overlap_stay_and_are_listed(corpus: Path, layout_file: Path) -> None:
     (corpus / "anna" / "king.txt").write_text("1-1.9 Awe: c\n0-0.6 Fear: a\n0.5-1.25 Awe: b\n")
     found, remarks = segments(corpus, read_layout(layout_file))
@@ -80,7 +88,7 @@ def test_segments_are_what_the_texts_say(corpus: Path, layout_file: Path, tmp_pa
     layout = read_layout(layout_file)
     found, remarks = segments(corpus, layout)
     assert {segment.id: segment.emotion for segment in found} == EMOTIONS
-    assert remarks == ("1 line of text not understood: king.txt:4",)
+    assert remarks == ("1 line of text not understood: anna/king.txt:4",)
     manifest = cut(found, layout, tmp_path / "out")
     assert [clip.split for clip in manifest] == ["train"] * 3 + ["test"] * 2
     assert [clip.speaker for clip in manifest] == ["anna"] * 3 + ["ben"] * 2
@@ -169,7 +177,7 @@ def test_times_that_are_none(text: str) -> None:
         ({"text": None}, "cannot read"),
         ({"splits": {"training": ["anna"]}}, "split 'training' is none of"),
         ({"splits": {"train": ["anna"], "test": ["anna"]}}, "actor anna is in (train and in test|test and in train)"),
-        ({"splits": {"train": ["anna"]}}, "puts actor ben into no split"),
+        ({"splits": {"train": ["anna"]}}, "puts these actors into no split: ben; name every"),
         ({"recording": "(?P<actor>[^/]+)[.]ogg", "text": "x"}, "no recording with a sentence matches"),
         ({"recording": "(?P<actor>anna)/[^/]+[.]mp3", "text": "ben/king.txt"}, "make a segment anna-0000200"),
         ({"lines": "x"}, "'lines' is unknown"),

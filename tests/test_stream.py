@@ -237,6 +237,30 @@ def test_counts_of_another_kind_are_damaged(corpus: Path, content: str) -> None:
             reading(out)
 
 
+@pytest.mark.parametrize("size", [None, 0, 700, 1 << 11])
+def test_a_shard_that_was_cut_is_packed_again(corpus: Path, size: int | None) -> None:
+    shard = packed(corpus) / "shard-00001.tar"
+    whole = shard.read_bytes()
+    assert len(whole) > 1 << 11
+    if size is None:
+        shard.unlink()
+    else:
+        os.truncate(shard, size)
+    packed(corpus)
+    assert shard.read_bytes() == whole
+
+
+def test_what_is_no_packing_is_not_written_over(corpus: Path) -> None:
+    out = corpus / "out"
+    out.mkdir()
+    (out / "shard-00000.tar").write_text("mine")
+    with pytest.raises(VocalgenError, match=r"holds 'shard-00000.tar' and no shards of vocalgen"):
+        packed(corpus)
+    assert [path.read_text() for path in out.iterdir()] == ["mine"]
+    with pytest.raises(VocalgenError, match="is a file; give a folder"):
+        packed(corpus, "clips.tsv")
+
+
 @pytest.mark.parametrize("content", [b"", b"row\n", b"row\tclip_name\treason\n9\n", b"\xff", None])
 def test_a_shard_with_a_damaged_list_is_packed_again(corpus: Path, content: bytes | None) -> None:
     listed = packed(corpus) / "shard-00001.skipped.tsv"

@@ -62,6 +62,7 @@ def classify(
     if out is not None:
         if out.suffix.lower() != ".csv":
             raise VocalgenError(f"{out}: predictions are written as .csv; give such a name to --out")
+        _require_no_other(out)
         outputs.require_folder(out.parent)
 
     from vocalgen.generation.loading import choose_device
@@ -81,6 +82,19 @@ def classify(
         _write(out, found)
     if not json_:
         _print(found, system.task)
+
+
+def _require_no_other(out: Path) -> None:
+    """Refuse to write over a table that holds no predictions."""
+    try:
+        with out.open(encoding="utf-8", newline="") as file:
+            columns = next(csv.reader(file), [])
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError, csv.Error):
+        columns = []
+    if columns[:1] != ["file"] or len(columns) < 2 or not all(":" in name for name in columns[1:]):
+        raise VocalgenError(f"{out} is there and holds no predictions of `classify`; give another --out")
 
 
 def _acquainted(system: Recogniser, table: Path) -> Recogniser:
@@ -103,7 +117,7 @@ def _predictions(files: Sequence[Path], system: Recogniser) -> Iterator[tuple[Pa
             try:
                 clips.append(_heard(file))
             except VocalgenError as error:
-                _warn(f"left out {error}")
+                _warn(f"left out: {error}")
                 continue
             readable.append(file)
         if clips:

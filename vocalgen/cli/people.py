@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,7 +52,7 @@ def heep(
     from vocalgen.metrics import heep as metric
 
     choice("--reading", reading, ("column", "row"))
-    known, found = _ratings(ratings, vocabulary)
+    known, found = _ratings(ratings, vocabulary, lambda read, words: targets_of(read, words, targets))
     place = _place(emotion, known, found)
     found = complete(found)
     warn(found.warnings)
@@ -251,12 +252,19 @@ def _score(
     print_value(value, json_, metric=name, column=column, n=len(ids), clusters=clusters, interval=interval)
 
 
-def _ratings(path: Path, vocabulary: str | None) -> tuple[Vocabulary, Ratings]:
+def _ratings(
+    path: Path, vocabulary: str | None, fits: Callable[[Ratings, Vocabulary], object] = lambda ratings, vocabulary: None
+) -> tuple[Vocabulary, Ratings]:
+    """Ratings with the vocabulary given, or the first that has their emotions and that `fits` raises nothing about."""
     from vocalgen.emotions import HUME10, get_vocabulary
     from vocalgen.evaluation.ratings import read_ratings, spoken
 
-    known = get_vocabulary(vocabulary) if vocabulary else next(iter(spoken(path)), HUME10)
-    return known, read_ratings(path, known.emotions)
+    able = [get_vocabulary(vocabulary)] if vocabulary else spoken(path) or [HUME10]
+    for known in able[:-1]:
+        with suppress(VocalgenError):
+            fits(found := read_ratings(path, known.emotions), known)
+            return known, found
+    return able[-1], read_ratings(path, able[-1].emotions)
 
 
 def _place(emotion: str | None, known: Vocabulary, ratings: Ratings) -> int | None:

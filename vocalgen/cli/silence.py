@@ -15,7 +15,11 @@ def decoders_silenced() -> Iterator[None]:
 
     What Python writes there still comes.
     """
-    shown, python = os.dup(2), sys.stderr
+    python = sys.stderr
+    if python is None:  # it was closed from the beginning
+        yield
+        return
+    shown = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
     python.flush()
     os.dup2(nothing, 2)

@@ -154,11 +154,28 @@ def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segm
             raise VocalgenError(f"two recordings make a segment {first.id}; let `recording` name actor and role apart")
         if first is not segment:
             raise VocalgenError(f"{first.recording}: two sentences begin at {first.start:g} s; mend the times")
-    overlapping = list(_overlapping(found))
+    overlapping, alone = list(_overlapping(found)), _without_recording(root, mapping)
     remarks = [f"{count(len(skipped), 'line')} of text not understood: {', '.join(skipped)}"] if skipped else []
     if overlapping:
         remarks.append(f"{count(len(overlapping), 'segment')} overlapping the next: {', '.join(overlapping)}")
+    if alone:
+        remarks.append(f"{count(len(alone), 'text')} without a recording: {', '.join(alone)}")
     return found, tuple(remarks)
+
+
+def _without_recording(root: Path, mapping: Layout) -> list[str]:
+    """Texts that the mapping would find if they had a recording."""
+    files = [path for path in root.rglob("*") if path.is_file()]
+    found = {path: mapping.recording.fullmatch(path.relative_to(root).as_posix()) for path in files}
+    heard = {_text_of(match.groupdict(), root, mapping) for match in found.values() if match is not None}
+    named = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(mapping.text)))
+    names = (path.relative_to(root).as_posix() for path in set(found) - heard)
+    return sorted(name for name in names if named.fullmatch(name))
+
+
+def _text_of(groups: Mapping[str, str | None], root: Path, mapping: Layout) -> Path:
+    named = {key: value or "" for key, value in groups.items()}
+    return Path(os.path.normpath(root / re.sub(r"{(\w+)}", lambda field: named[field[1]], mapping.text)))
 
 
 def _overlapping(found: Iterable[Segment]) -> Iterator[str]:
@@ -172,7 +189,7 @@ def _of_recording(
     path: Path, groups: Mapping[str, str | None], root: Path, mapping: Layout, skipped: list[str]
 ) -> list[Segment]:
     named = {key: value or "" for key, value in groups.items()}
-    text = Path(os.path.normpath(root / re.sub(r"{(\w+)}", lambda field: named[field[1]], mapping.text)))
+    text = _text_of(groups, root, mapping)
     if not text.is_relative_to(root):
         raise VocalgenError(f"text {mapping.text!r} of the mapping leads to {text}, which is not below {root}; mend it")
     lines = read_text(text, f"text of {path.name}").splitlines()
@@ -181,14 +198,14 @@ def _of_recording(
     for number, line in enumerate(lines, start=1):
         match = mapping.line.fullmatch(line.strip())
         if match is None:
-            skipped += [f"{text.name}:{number}"] if line.strip() else []
+            skipped += [f"{text.relative_to(root).as_posix()}:{number}"] if line.strip() else []
             continue
         where, given = f"{text}, line {number}", match.groupdict()
         start, end = seconds(given["start"], where), seconds(given.get("end") or "inf", where)
         name = "-".join([*(_safe(part) for part in (actor, role) if part), f"{round(1000 * start):07d}"])
         sentence = (given.get("sentence") or "").strip()
         spoken.append(Segment(name, path, actor, role, _emotion(given["emotion"], where), sentence, start, end))
-    skipped += [] if spoken else [f"{text.name}, which has no sentence"]
+    skipped += [] if spoken else [f"{text.relative_to(root).as_posix()}, which has no sentence"]
     return list(_closed(spoken, text))
 
 
@@ -252,7 +269,7 @@ def cut(
     splits = dict(mapping.splits) or draw_splits({segment.actor for segment in found}, seed)
     missing = sorted({segment.actor for segment in found} - set(splits))
     if missing:
-        raise VocalgenError(f"the mapping puts actor {missing[0]} into no split; name all {len(missing)} of them")
+        raise VocalgenError(f"the mapping puts these actors into no split: {', '.join(missing)}; name every actor")
     clips: list[Clip] = []
     opened: tuple[Path, audio.Wave, int] | None = None
     contents = {recording: _digest(recording) for recording in {segment.recording for segment in found}}
@@ -287,7 +304,9 @@ def cut(
             )
         )
         advance()
-    return Manifest(SONATA25, tuple(clips), _notes(clips), LABELS)
+    nobody = sorted(set(mapping.splits) - {segment.actor for segment in found})
+    silent = (f"actors of the mapping without a recording: {', '.join(nobody)}",) if nobody else ()
+    return Manifest(SONATA25, tuple(clips), (*_notes(clips), *silent), LABELS)
 
 
 def _digest(recording: Path) -> str:

@@ -110,8 +110,8 @@ def pack(
         the index: counts of `packed` rows and of those `LEFT_OUT`, `seconds` packed, and the shards.
 
     Raises:
-        VocalgenError: the table cannot be read or lacks a column; `out` holds shards of another table or packing; no
-            space.
+        VocalgenError: the table cannot be read or lacks a column; `out` holds shards of another table or packing, or
+            what is none; no space.
     """
     packing, target = packing or Packing(), Path(out)
     digest, shards = _plan(Path(table), packing.rows, counted)
@@ -196,6 +196,11 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
         if before != made_of:
             raise VocalgenError(f"{target} holds shards of another table or packing; choose another folder")
         return
+    if target.exists() and not target.is_dir():
+        raise VocalgenError(f"{target} is a file; give a folder for the shards")
+    others = sorted(path.name for path in target.glob("[!.]*"))
+    if others:
+        raise VocalgenError(f"{target} holds {others[0]!r} and no shards of vocalgen; give a new or empty folder")
     atomic_write_text(mark, json.dumps(made_of, indent=1) + "\n")
 
 
@@ -207,7 +212,11 @@ def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard)
     """One shard and the list of what is not in it; its counts, which stand beside it, tell that both are complete."""
     done = out / f"{_name(shard)}.json"
     before = _stored(done, ("packed", *LEFT_OUT, "seconds")) if done.is_file() else None
-    if before is not None and not (before["missing"] and _came(out / f"{_name(shard)}.skipped.tsv", folder)):
+    if (
+        before is not None
+        and not _is_cut(out / f"{_name(shard)}.tar")
+        and not (before["missing"] and _came(out / f"{_name(shard)}.skipped.tsv", folder))
+    ):
         return before
     done.unlink(missing_ok=True)
     counts: dict[str, float] = {"packed": 0, **dict.fromkeys(LEFT_OUT, 0), "seconds": 0.0}
@@ -241,6 +250,16 @@ def _stored(path: Path, keys: Sequence[str]) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and found.keys() == set(keys) else None
+
+
+def _is_cut(tar: Path) -> bool:
+    """Whether a shard is missing, or lacks the empty blocks at its end."""
+    try:
+        with tar.open("rb") as file:
+            file.seek(-2 * tarfile.BLOCKSIZE, os.SEEK_END)
+            return file.read() != bytes(2 * tarfile.BLOCKSIZE)
+    except OSError:
+        return True
 
 
 def _came(listed: Path, folder: Path) -> bool:

@@ -17,7 +17,7 @@ from vocalgen.mel import LogMel, MelConfig, log_mels
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.models.mobilenet import MobileNetClassifier
 from vocalgen.recognition.scores import Scores
-from vocalgen.shipped import file_sha256
+from vocalgen.shipped import file_sha256, shipped_models
 from vocalgen.weights import load_strictly, read_json, weights_of
 
 NETWORKS: dict[str, Callable[[dict[str, Any]], Recogniser]] = {
@@ -52,10 +52,13 @@ class Scorer:
     def load(cls, folder: str | Path, device: str = "cpu") -> Scorer:
         """Load an exported classifier.
 
+        Args:
+            folder: of the classifier, or the name of a shipped one.
+
         Raises:
             VocalgenError: missing, damaged or foreign files, or a mel configuration that was edited.
         """
-        folder = Path(folder)
+        folder = shipped_models().get(str(folder), Path(folder))
         kind = read_json(folder / "config.json").get("_class_name")
         if kind not in NETWORKS:
             raise VocalgenError(f"{folder}: config.json describes {kind}; a classifier is one of {', '.join(NETWORKS)}")

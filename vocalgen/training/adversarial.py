@@ -42,7 +42,7 @@ class AdversarialConfig:
         emotions: names to train on; clips in which another emotion of the manifest is the strongest are left out. None
             takes all.
         strongest_only: give each clip its strongest emotion at intensity 1 and the others at 0.
-        scorer: exported classifier for the Fréchet distance of previews; None: no distance.
+        scorer: exported classifier, or a shipped one by name, for the Fréchet distance of previews; None: no distance.
         fid_clips: clips of it.
         validation_split: what it is measured against.
     """
@@ -52,7 +52,7 @@ class AdversarialConfig:
     mel: MelConfig = field(default_factory=MelConfig)
     emotions: tuple[str, ...] | None = None
     strongest_only: bool = False
-    scorer: str | None = "checkpoints/emogator-classifier-24k"
+    scorer: str | None = "emogator-classifier-24k"
     fid_clips: int = 300
     validation_split: str = "validation"
 
