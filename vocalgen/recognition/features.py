@@ -3,7 +3,8 @@
 Beside `emogator.csv` lies `emogator-features/NAME-KEY.npy`, (n, d) float32 for `numpy.load(file, mmap_mode="r")`,
 and `NAME-KEY.json` with the clips of its rows, the encoder and, where it names them, the columns. `NAME-KEY.seal`
 notes of which encoder, manifest and recordings they were found complete: as long as none of these has changed, the
-features are read without loading the encoder, opening audio or hashing anything large.
+features are read without loading the encoder or opening audio. The encoder's files are hashed each time, which takes
+about two seconds a gigabyte.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Features(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What features are of, by what is known without reading audio or weights.
+    """What features are of, by what is known without opening audio or loading the encoder.
 
     Args:
         encoder: its `stamp_of`.
