@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 from bursts import burst
 from task_corpora import manifest_of
 
+from vocalgen import audio
+from vocalgen.corpora.folder import scan
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel
@@ -121,6 +124,72 @@ def test_headers_of_numbers(manifest: Path, ids: list[str], values: np.ndarray, 
     (folder / f"{ids[2]}.csv").write_text("name,0,1,2,3,4\n")
     with pytest.raises(VocalgenError, match=f"alone has no row of 1 clips, first {ids[2]}"):
         given_features(manifest, folder)
+
+
+def test_tables_without_a_column_of_features_are_refused(manifest: Path, ids: list[str], tmp_path: Path) -> None:
+    """Above all those separated by tabs, which are one cell a row."""
+    one, folder = tmp_path / "f.csv", tmp_path / "alone"
+    folder.mkdir()
+
+    def complaint(source: Path) -> str:
+        with pytest.raises(VocalgenError) as error:
+            given_features(manifest, source)
+        return str(error.value)
+
+    def fill(text: str) -> Path:
+        for clip in ids:
+            (folder / f"{clip}.csv").write_text(text)
+        return folder
+
+    tabs = "row 1 has no column of features; its cells seem to be separated by tabs: save it with commas"
+    for header in ("", "name\ta\tb\n"):
+        one.write_text(header + "".join(f"{clip}.wav\t1\t2\n" for clip in ids))
+        assert complaint(one) == f"{one}, {tabs}"
+        assert complaint(fill(f"{header}x\t1\t2\n")) == f"{folder / ids[0]}.csv, {tabs}"
+    for text in ("0.5\n", "name,frameTime\nx,0\n"):
+        assert "row 1 has no column of features; put them behind a first column" in complaint(fill(text))
+    assert not list(tmp_path.glob("corpus-features/*.npy"))
+
+
+def test_what_was_stored_without_columns_is_not_read(
+    manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path
+) -> None:
+    source = table(tmp_path / "f.csv", ids, values)
+    file = given_features(manifest, source).file
+    np.save(file, np.zeros((len(ids), 0), dtype=np.float32))
+    file.with_suffix(".json").write_text(json.dumps({"checksum": "", "shape": [len(ids), 0]}))
+    np.testing.assert_array_equal(given_features(manifest, source).values, values)
+
+
+def test_ids_with_folders_and_points(tmp_path: Path) -> None:
+    """As anybody's folders have them: the same file names in the folder of each emotion."""
+    ids = [f"{emotion}/{take}" for emotion in ("awe", "fear") for take in ("00", "01.b", "[2]c")]
+    for clip in ids:
+        path = tmp_path / "clips" / f"{clip}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        audio.write(path, burst(0, 0.3, 16_000, 0), 16_000)
+    scan(tmp_path / "clips", split="test").save(tmp_path / "m.csv")
+    values = np.arange(2 * len(ids), dtype=np.float32).reshape(-1, 2)
+    rows = dict(zip([clip.id for clip in Manifest.load(tmp_path / "m.csv").usable()], values))
+    assert sorted(rows) == sorted(ids)
+    for clip, row in rows.items():
+        path = tmp_path / "feats" / f"{clip}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"name,a,b\nx,{row[0]},{row[1]}\n")
+    np.testing.assert_array_equal(given_features(tmp_path / "m.csv", tmp_path / "feats").values, values)
+    for form in ("{}", "{}.wav", "./{}.wav"):
+        lines = [f"{form.format(clip)},{row[0]},{row[1]}" for clip, row in rows.items()]
+        (tmp_path / "f.csv").write_text("\n".join(["name,a,b", *lines, "other/00.wav,9,9", ",9,9"]))
+        np.testing.assert_array_equal(given_features(tmp_path / "m.csv", tmp_path / "f.csv").values, values)
+
+
+@pytest.mark.parametrize("form", ["[{}]", "[{}].wav", "wav/test/{}.wav"])
+def test_names_with_brackets_or_folders_that_ids_lack(
+    form: str, manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path
+) -> None:
+    lines = [",".join([form.format(clip), *map(str, row)]) for clip, row in zip(ids, values)]
+    (tmp_path / "f.csv").write_text("\n".join(lines))
+    np.testing.assert_array_equal(given_features(manifest, tmp_path / "f.csv").values, values)
 
 
 def test_what_was_converted_of_a_table_that_changed_is_removed(

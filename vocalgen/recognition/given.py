@@ -4,15 +4,16 @@
     feats/ComParE/00001.csv             HUME-VOCALBURST: a table a clip, with a header or (openXBOW) without
 
 Cells are separated by `,` or `;`, which no cell may hold; quotes around cells are dropped. The first column names the
-clip, or is of no account where a clip has a table of its own. The first row is a header if its first cell is one of
-`NAMES`, or if all others are words.
+clip (by its id, with or without a suffix, with or without folders before it), or is of no account where a clip has a
+table of its own: that of the clip `awe/00` is `awe/00.csv` in the folder. The first row is a header if its first cell
+is one of `NAMES`, or if all others are words.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
+from vocalgen.corpora.table import separator_hint
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.encoders import is_given
@@ -36,6 +38,9 @@ NAMES = frozenset({"", "name", "filename", "file", "file_id", "id", "clip", "ind
 """First cells of headers, in lower case."""
 
 LARGEST = float(np.finfo(np.float32).max)
+
+Tables = Mapping[Path, str | None]
+"""The clip that a table is of; None for a table of all clips."""
 
 
 def corpus_features(manifest: str | Path, source: str, *, device: str = "cpu") -> Features:
@@ -58,13 +63,13 @@ def given_features(manifest: Path, source: Path) -> Features:
     What was converted of earlier tables of that place is removed.
 
     Raises:
-        VocalgenError: no such table; a clip without a row, or with two; rows of different lengths; a cell that is no
-            finite number of 32 bits.
+        VocalgenError: no such table; a table without a column of values; a clip without a row, or with two; rows of
+            different lengths; a cell that is no finite number of 32 bits.
     """
     ids = tuple(clip.id for clip in Manifest.load(manifest).usable())
-    sources = [source] if not source.is_dir() else [source / f"{clip}.csv" for clip in ids]
+    tables: Tables = {source / f"{clip}.csv": clip for clip in ids} if source.is_dir() else {source: None}
     try:
-        states = [file_state(path) for path in sources]
+        states = [file_state(path) for path in tables]
     except OSError as error:
         raise VocalgenError(f"cannot read the features {error.filename} ({error.strerror})") from error
     origin = json.dumps([file_sha256(manifest), states])
@@ -76,7 +81,7 @@ def given_features(manifest: Path, source: Path) -> Features:
         with locked(file):
             checksum = _stored(file)
             if checksum is None:
-                checksum, new = _convert(source, sources, ids, file), len(ids)
+                checksum, new = _convert(source, tables, ids, file), len(ids)
                 _remove_earlier(file, name, source)
     return Features(ids, np.load(file, mmap_mode="r"), name, checksum, (), new, file)
 
@@ -85,8 +90,8 @@ def _stored(file: Path) -> str | None:
     """Checksum of a converted file; None where it is not there or not whole."""
     try:
         described = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        whole = list(np.load(file, mmap_mode="r", allow_pickle=False).shape) == described["shape"]
-        return str(described["checksum"]) if whole else None
+        shape = list(np.load(file, mmap_mode="r", allow_pickle=False).shape)
+        return str(described["checksum"]) if shape == described["shape"] and all(shape) else None
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
@@ -100,9 +105,9 @@ def _remove_earlier(file: Path, name: str, source: Path) -> None:
                 described.with_suffix(".npy").unlink()
 
 
-def _convert(source: Path, sources: Sequence[Path], ids: Sequence[str], file: Path) -> str:
+def _convert(source: Path, tables: Tables, ids: Sequence[str], file: Path) -> str:
     place = {clip: row for row, clip in enumerate(ids)}
-    rows = _rows(sources, source.is_dir(), place)
+    rows = _rows(tables, place)
     first = next(rows, None)
     if first is None:
         raise VocalgenError(f"{source} has no rows of clips of the manifest, such as {ids[0]}")
@@ -127,22 +132,20 @@ def _convert(source: Path, sources: Sequence[Path], ids: Sequence[str], file: Pa
     return checksum
 
 
-def _rows(
-    sources: Sequence[Path], alone: bool, wanted: Container[str]
-) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+def _rows(tables: Tables, wanted: Container[str]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """The name of each clip that is wanted, where its row stands, and its features."""
-    for source in sources:
+    for source, own in tables.items():
         try:
             with source.open(encoding="utf-8-sig") as lines:
-                yield from _rows_of(source, lines, alone, wanted)
+                yield from _rows_of(source, lines, own, wanted)
         except UnicodeDecodeError as error:
             raise VocalgenError(f"{source} is no table of features ({error})") from error
 
 
 def _rows_of(
-    source: Path, lines: Iterator[str], alone: bool, wanted: Container[str]
+    source: Path, lines: Iterator[str], own: str | None, wanted: Container[str]
 ) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
-    """Rows of one table; of a clip's own table the file tells which clip it is of."""
+    """Rows of one table, of the clip whose `own` it is or of all."""
     separator, width = "", 0
     columns: list[str] = []
     kept: list[int] = []
@@ -151,18 +154,21 @@ def _rows_of(
         cells = [cell.strip().strip("'\"") for cell in line.rstrip("\r\n").split(separator)]
         if cells == [""]:
             continue
+        where = f"{source}, row {number}"
         if not width:
             width = len(cells)
             header = _is_header(cells)
             columns = cells if header else [str(column) for column in range(1, width + 1)]
             kept = [column for column in range(1, width) if columns[column].lower() not in TIMES]
+            if not kept:
+                todo = separator_hint(cells, separator) or "put them behind a first column that names the clip"
+                raise VocalgenError(f"{where} has no column of features; {todo}")
             if header:
                 continue
-        where = f"{source}, row {number}"
         if len(cells) != width:
             raise VocalgenError(f"{where} has {len(cells)} cells, the first row has {width}")
-        clip = source.stem if alone else Path(cells[0]).stem.strip("[]")
-        if clip not in wanted:
+        clip = own or _named(cells[0], wanted)
+        if clip is None:
             continue
         wrong = next((column for column in kept if not _is_number(cells[column])), None)
         if wrong is not None:
@@ -171,6 +177,13 @@ def _rows_of(
                 f"leave the clip out of the manifest"
             )
         yield clip, where, np.array([cells[column] for column in kept], dtype=np.float32)
+
+
+def _named(name: str, wanted: Container[str]) -> str | None:
+    """The clip a row is of: the name as it is, without its suffix, or without folders and brackets too."""
+    path = Path(name)
+    names = (name, (path.parent / path.stem).as_posix(), path.stem.strip("[]"))
+    return next((clip for clip in names if clip in wanted), None)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
