@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -48,11 +49,16 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_repeats_which_clip(manifest: Path) -> None:
+def test_what_repeats_which_clip(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips = Manifest.load(manifest)
     train, test = clips.split("train").rows, clips.split("test").rows
     assert [clip.flags for clip in test[-3:]] == [("duplicate",), ("duplicate",), ("silent",)]
     assert originals(clips) == {test[-3].id: test[0].id, test[-2].id: train[5].id}
+    inspect = Mock(wraps=audio.inspect)
+    monkeypatch.setattr(audio, "inspect", inspect)
+    originals(clips)
+    heard = [call.args[0] for call in inspect.mock_calls]
+    assert len(heard) == len(set(heard)) and test[-1].file not in heard
     apart = replace(clips, rows=tuple(clip for clip in clips if clip.id != train[5].id))
     assert originals(apart) == {test[-3].id: test[0].id}
 

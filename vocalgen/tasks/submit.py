@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vocalgen import audio
-from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.submission import write_submission
 from vocalgen.tasks.runs import Run
 from vocalgen.tasks.system import TaskData
@@ -20,18 +20,15 @@ ORDER = {"exvo-multitask": ("country", "age", "emotions")}
 
 def originals(manifest: Manifest) -> dict[str, str]:
     """Of test clips that only repeat the audio of a usable clip, which are neither learnt nor scored: its id."""
-    alike: dict[float, list[Clip]] = {}
+    copies = [clip for clip in manifest.predicted().split("test") if not clip.usable]
+    lengths = {clip.seconds for clip in copies}
+    first_with: dict[str, str] = {}
     for clip in manifest.usable():
-        alike.setdefault(clip.seconds, []).append(clip)
-    found = {}
-    for clip in manifest.predicted().split("test"):
-        if not clip.usable:
-            digest = audio.inspect(clip.file).digest
-            same = (other for other in alike.get(clip.seconds, ()) if audio.inspect(other.file).digest == digest)
-            original = next(same, None) if digest else None
-            if original is not None:
-                found[clip.id] = original.id
-    return found
+        if clip.seconds in lengths:
+            first_with.setdefault(audio.inspect(clip.file).digest, clip.id)
+    first_with.pop("", None)  # could not be read
+    digests = {clip.id: audio.inspect(clip.file).digest for clip in copies}
+    return {entry: first_with[digest] for entry, digest in digests.items() if digest in first_with}
 
 
 def submit(
