@@ -122,6 +122,18 @@ def test_constants_have_no_score_in_a_resample_whatever_the_rounding() -> None:
         intervals(task, {"affect": truth[:7]}, {"affect": truth[:7]}, list("abcdefg"), 40)
 
 
+@pytest.mark.parametrize(("task", "target"), [("emotion-share", "emotions"), ("avb-culture", "culture")])
+def test_predictions_far_from_the_truth_have_intervals(task: str, target: str) -> None:
+    truth, guess, speakers = clips(task)
+    far = {target: guess[target] + 1e6}
+    near, found = (intervals(TASKS[task], truth, values, speakers, DRAWS, SEED) for values in (guess, far))
+    if "Pearson" in near:
+        np.testing.assert_allclose(found["Pearson"], near["Pearson"], rtol=0, atol=1e-8)
+    else:
+        value, low, high = found["CCC"]
+        assert 0 < low < value < high < 1e-11
+
+
 def test_one_speaker_has_no_resamples() -> None:
     truth, guess, _ = clips("sonata")
     found = intervals(TASKS["sonata"], truth, guess, ["anna"] * CLIPS)

@@ -101,10 +101,11 @@ def _of_values(target: Target, truth: Array, prediction: Array, resamples: Resam
     if target.metric == "MAE":
         errors = np.where(known, np.abs(truth - prediction), 0.0)
         return {"MAE": (resamples.sums(errors) / resamples.sums(known)).mean(axis=1)}
-    # Moved towards 0, as small numbers leave small rounding in the variances.
-    middle = np.where(known, truth, 0.0).sum(axis=0) / known.sum(axis=0)
-    x, y = np.where(known, truth - middle, 0.0), np.where(known, prediction - middle, 0.0)
-    moments = _Moments(*(resamples.sums(values) for values in (known, x, y, x * x, y * y, x * y)))
+    # Moved to 0, as small numbers leave small rounding in the variances.
+    middles = [np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0) for values in (truth, prediction)]
+    x, y = (np.where(known, values - middle, 0.0) for values, middle in zip((truth, prediction), middles, strict=True))
+    sums = (resamples.sums(values) for values in (known, x, y, x * x, y * y, x * y))
+    moments = _Moments(middles[0] - middles[1], *sums)
     if target.metric == "CCC":
         official = np.round(moments.ccc(moments.count / (moments.count - 1)), 4)
         return {"CCC": moments.ccc().mean(axis=1), f"CCC{OFFICIAL}": official.mean(axis=1)}
@@ -114,10 +115,10 @@ def _of_values(target: Target, truth: Array, prediction: Array, resamples: Resam
 
 
 class _Moments:
-    """Means, variances and covariances (draws, columns) from sums."""
+    """Means, variances and covariances (draws, columns) from sums; `apart` (columns,) is how far x was from y."""
 
-    def __init__(self, count: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> None:
-        self.count, self.difference = count, (x - y) / count
+    def __init__(self, apart: Floats, count: Floats, x: Floats, y: Floats, xx: Floats, yy: Floats, xy: Floats) -> None:
+        self.count, self.difference = count, (x - y) / count + apart
         self.x, self.y = _not_rounding(xx, x, count), _not_rounding(yy, y, count)
         self.covariance = (xy - x * y / count) / count
 
