@@ -176,6 +176,7 @@ def test_ids_with_folders_and_points(tmp_path: Path) -> None:
         path = tmp_path / "feats" / f"{clip}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"name,a,b\nx,{row[0]},{row[1]}\n")
+    assert corpus_features(tmp_path / "m.csv", str(tmp_path / "feats")).values.shape == values.shape
     np.testing.assert_array_equal(given_features(tmp_path / "m.csv", tmp_path / "feats").values, values)
     for form in ("{}", "{}.wav", "./{}.wav"):
         lines = [f"{form.format(clip)},{row[0]},{row[1]}" for clip, row in rows.items()]

@@ -236,7 +236,7 @@ def is_given(path: Path) -> bool:
     """
     if path.suffix.lower() == ".csv":
         return True
-    return path.is_dir() and not (path / "config.json").is_file() and next(path.glob("*.csv"), None) is not None
+    return path.is_dir() and not (path / "config.json").is_file() and next(path.rglob("*.csv"), None) is not None
 
 
 def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | None:
