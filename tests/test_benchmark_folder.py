@@ -130,6 +130,15 @@ def test_a_run_that_is_not_finished_is_no_part_of_a_fusion(benchmark: Any, tmp_p
     assert "mlp does not build on finished benchmarks; leave --run out" in benchmark.refused(*MLP, "--run", str(one))
 
 
+def test_a_run_is_no_part_of_a_fusion_twice(benchmark: Any, tmp_path: Path) -> None:
+    benchmark.report()
+    first, benchmark.out = benchmark.out, tmp_path / "fusion"
+    copy = shutil.copytree(first, tmp_path / "copy")
+    for again in (first, copy):
+        said = benchmark.refused("--system", "late-fusion", "--run", str(first), "--run", str(again))
+        assert f"{again}/seeds/seed-101 is the same run as {first}/seeds/seed-101; give each --run once" in said
+
+
 def test_reports_name_encoders_that_are_not_the_systems_own(benchmark: Any) -> None:
     report = benchmark.report("--system", "egemaps-mlp", "--encoder", "tiny", "epochs=1", "--seeds", "1")
     assert report["system"] == "egemaps-mlp on tiny"

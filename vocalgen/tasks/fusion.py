@@ -87,13 +87,20 @@ def make_fusion(name: str, task: Task, options: Options) -> LateFusion:
     """Late fusion of the runs in the options.
 
     Raises:
-        VocalgenError: fewer than two, one of another task, or encoders and settings, which it has none of.
+        VocalgenError: fewer than two, one of another task or given twice, or encoders and settings, which it has none
+            of.
     """
     if len(options.runs) < 2:
         raise VocalgenError(f"{name} averages finished benchmarks; give the folders of two at least as --run")
     if options.encoders or options.config or options.overrides:
         raise VocalgenError(f"{name} has neither encoders nor settings; leave them out")
-    return LateFusion(name, tuple(read_run(folder, task) for folder in options.runs))
+    runs: dict[str, Run] = {}
+    for folder in options.runs:
+        run = read_run(folder, task)
+        if run.key in runs:
+            raise VocalgenError(f"{run.folder} is the same run as {runs[run.key].folder}; give each --run once")
+        runs[run.key] = run
+    return LateFusion(name, tuple(runs.values()))
 
 
 def load_fusion(folder: Path, description: Mapping[str, Any], device: str) -> FusionRecogniser:
