@@ -22,6 +22,7 @@ from vocalgen.corpora.emogator import scan
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig, prepared
 from vocalgen.emotions import EMOGATOR30, HUME10
+from vocalgen.recognition.encoders import OWN
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import shipped_models
@@ -329,6 +330,16 @@ def test_files_are_classified_by_a_classifier_of_emotions(corpora: Any, tmp_path
     code, _, err = command(capsys, "classify", clips[0], "--model", tmp_path / "runs")
     inside = ", ".join(str(tmp_path / "runs" / system) for system in "abc")
     assert code == 2 and f"holds several systems; give one of them: {inside}" in " ".join(err.split())
+
+
+def test_an_encoder_without_classes_classifies_nothing(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OWN, "Tiny", lambda folder, device: Tiny(folder.name))
+    (tmp_path / "config.json").write_text('{"_class_name": "Tiny"}')
+    audio.write(tmp_path / "clip.wav", burst(0, 0.3, 16_000, 0), 16_000)
+    code, _, err = command(capsys, "classify", tmp_path / "clip.wav", "--model", tmp_path)
+    assert code == 2 and f"{tmp_path} is an encoder without classes; give a classifier of emotions" in err
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def load_recogniser(name: str, device: str = "cpu") -> Recogniser:
     """A system by the folder of its benchmark or its own, a classifier by its folder or by the name of a shipped one.
 
     Raises:
-        VocalgenError: none of these, or damaged.
+        VocalgenError: none of these, without classes, or damaged.
     """
     shipped = shipped_models()
     folder = shipped.get(name, Path(name))
@@ -48,7 +48,8 @@ def load_recogniser(name: str, device: str = "cpu") -> Recogniser:
         return load_system(saved, device)
     if _is_classifier(folder):
         classifier = OWN[read_json(folder / "config.json")["_class_name"]](folder, device)
-        assert classifier.emotions is not None
+        if classifier.emotions is None:
+            raise VocalgenError(f"{name} is an encoder without classes; give a classifier of emotions")
         return ClassifierRecogniser(classifier, classifier.emotions)
     known = ", ".join(key for key, path in shipped.items() if _is_classifier(path))
     if not folder.is_dir():
