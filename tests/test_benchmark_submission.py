@@ -11,10 +11,10 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import Command
+from conftest import Command, Line
 from safetensors.numpy import load_file
 from task_corpora import labelled, manifest_of
-from test_benchmark_cli import tiny, trained
+from test_benchmark_cli import FEW, OPTIONS, tiny, trained
 
 from vocalgen import audio
 from vocalgen.corpora.manifest import Manifest
@@ -89,16 +89,36 @@ def test_repeated_clips_are_predicted_and_not_scored(
         assert report[part] == other[part]
 
 
-def test_runs_that_did_not_hear_what_is_repeated(manifest: Path, tmp_path: Path, capsys: Any) -> None:
-    """What was fitted before the clip was known to repeat one of training: it has the mean, and that is told."""
+def test_runs_that_did_not_hear_what_is_repeated(
+    manifest: Path, tmp_path: Path, capsys: Any, refused: Line, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was fitted before the clip was known to repeat one of training is fitted again, alone and in a fusion."""
     clips = Manifest.load(manifest)
     test = clips.split("test").rows
-    before = manifest.with_name("before.csv")
+    changed = manifest.with_name("changed.csv")
     rows = (replace(clip, flags=("silent",)) if clip.id == test[-2].id else clip for clip in clips)
-    replace(clips, rows=tuple(rows)).save(before)
-    trained(capsys, before, tmp_path, EXVO, *MLP)
-    clips.save(before)
-    report = trained(capsys, before, tmp_path, EXVO, *MLP)
-    sent = rows_of(tmp_path, report)
-    np.testing.assert_array_equal(sent[test[-2].id], sent[test[-1].id])
-    assert any("2 test clips cannot be used" in line for line in report["warnings"])
+    replace(clips, rows=tuple(rows)).save(changed)
+    parts = {"a": MLP, "b": (*MLP, "epochs=2")}
+    for name, system in parts.items():
+        report = trained(capsys, changed, tmp_path / name, EXVO, *system)
+        assert any("2 test clips cannot be used" in line for line in report["warnings"])
+    fusion = ("--system", "late-fusion", "--run", str(tmp_path / "a"), "--run", str(tmp_path / "b"))
+    trained(capsys, changed, tmp_path / "mean", EXVO, *fusion)
+
+    clips.save(changed)
+    original = originals(clips)[test[-2].id]
+    arguments = ("benchmark", EXVO, "--data", changed, "--out", tmp_path / "mean", *fusion, *OPTIONS, *FEW)
+    assert f"has no prediction of {original}; run it again" in refused(*arguments)
+    for name, system in parts.items():
+        caplog.clear()
+        report = trained(capsys, changed, tmp_path / name, EXVO, *system)
+        assert "now known to repeat; it is fitted again" in caplog.text
+        assert any("1 test clips cannot be used" in line for line in report["warnings"])
+    caplog.clear()
+    trained(capsys, changed, tmp_path / "a", EXVO, *parts["a"])
+    assert "fitted again" not in caplog.text
+    report = trained(capsys, changed, tmp_path / "mean", EXVO, *fusion)
+    a, b, mean = (load_file(tmp_path / name / "predictions.safetensors")["age"] for name in ("a", "b", "mean"))
+    np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-12)
+    at = read_record(tmp_path / "mean" / "seeds" / "seed-101" / "run.json")["ids"].index(original)
+    np.testing.assert_allclose(rows_of(tmp_path / "mean", report)[test[-2].id][1], mean[at][0], rtol=1e-8)

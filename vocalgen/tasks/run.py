@@ -86,11 +86,17 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
 
 
 def _run(system: System, data: TaskData, seed: int, folder: Path, repeated: set[str]) -> Run:
-    """The run of a seed: read if it is there, fitted otherwise; it predicts repeated training clips too."""
+    """The run of a seed: read if it is there, fitted otherwise; it predicts repeated training clips too.
+
+    What was fitted before a training clip was known to be repeated lacks its prediction: it is fitted again.
+    """
     target, key = folder / f"seed-{seed}", key_of(system, data, seed)
     if target.is_dir():
         try:
-            return read_seed(target, data.task)
+            run = read_seed(target, data.task)
+            if repeated <= set(run.ids):
+                return run
+            logger.warning("%s lacks clips that test clips are now known to repeat; it is fitted again", target)
         except VocalgenError as error:
             logger.warning("%s; it is fitted again", error)
     folder.mkdir(parents=True, exist_ok=True)
