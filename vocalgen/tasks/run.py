@@ -6,10 +6,10 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from vocalgen.atomic import atomic_path, atomic_write_text, locked, sweep
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.submission import FORMATS
 from vocalgen.errors import VocalgenError
-from vocalgen.metrics.intervals import Interval
 from vocalgen.shipped import file_sha256
 from vocalgen.tasks.earlier import require_own, require_unchanged
 from vocalgen.tasks.enrolment import unhelped
@@ -29,6 +28,8 @@ from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
 from vocalgen.tasks.task import DIRECTION, Array, Task, bounded, labelled
 
 logger = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 FIRST_SEED = 101
 """As in the official code."""
@@ -184,17 +185,17 @@ def _detail(plan: Plan, data: TaskData, truth: Mapping[str, Array], rows: Rows, 
     prediction = run.of([data.ids[row] for row in rows])
     of_rows = {name: values[rows] for name, values in truth.items()}
     speakers = [data.speakers[row] for row in rows]
-    found: dict[str, Interval] = _or_nothing(lambda: intervals(plan.task, of_rows, prediction, speakers, plan.draws))
+    found = _or_nothing(lambda: intervals(plan.task, of_rows, prediction, speakers, plan.draws))
     return {
         "intervals": {name: list(interval) for name, interval in found.items()},
         "columns": _or_nothing(lambda: by_column(plan.task, of_rows, prediction)),
     }
 
 
-def _or_nothing(compute: Any) -> dict[str, Any]:
+def _or_nothing(compute: Callable[[], dict[str, Value]]) -> dict[str, Value]:
     """What is computed; empty where too few clips or constants have no score."""
     try:
-        return dict(compute())
+        return compute()
     except ValueError:
         return {}
 
