@@ -208,6 +208,11 @@ def test_bad_folder_tables(tmp_path: Path, lines: list[str], message: str) -> No
     assert "\n" not in str(caught.value) and "labels.csv" in str(caught.value)
 
 
+def test_emotions_that_may_be_misspelt_are_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,emotion,split\n0.wav,Fear,train\n1.wav,Feer,train\n2.wav,Joy,train\n")
+    assert folder.scan(tmp_path / "t.csv").notes == ("Feer is no known emotion and much like Fear: is it misspelt?",)
+
+
 def test_folder_csv_with_plain_columns(tmp_path: Path) -> None:
     path = table(tmp_path, "file,split,Awe,age,romantic love,Joy", "a.wav,train,1,30,.5,x", "b.wav,test,,20,0,")
     manifest = folder.scan(path)

@@ -250,6 +250,13 @@ def test_a_shard_that_was_cut_is_packed_again(corpus: Path, size: int | None) ->
     assert shard.read_bytes() == whole
 
 
+def test_a_table_in_utf_16_is_refused(corpus: Path) -> None:
+    table = corpus / "clips.tsv"
+    table.write_text(table.read_text(encoding="utf-8"), encoding="utf-16")
+    with pytest.raises(VocalgenError, match=r"clips\.tsv: its first line is no UTF-8; save it as UTF-8"):
+        packed(corpus)
+
+
 def test_what_is_no_packing_is_not_written_over(corpus: Path) -> None:
     out = corpus / "out"
     out.mkdir()

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def _manifest(
         if first is not row:
             raise VocalgenError(f"{row.where}: the id {clip.id!r} is taken by {first.where}; rename one, or add ids")
     notes = dict.fromkeys(note for _, row_notes in conditions for note in row_notes)
-    return Manifest(vocabulary, tuple(clips), (*notes, *split_notes, *_unused(rows, vocabulary)))
+    return Manifest(vocabulary, tuple(clips), (*notes, *split_notes, *_unused(rows, vocabulary), *_alike(vocabulary)))
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -217,6 +218,15 @@ def _unused(rows: list[_Row], vocabulary: Vocabulary | None) -> list[str]:
     filled = dict.fromkeys(name for row in rows for name, value in row.cells.items() if value not in (None, ""))
     unused = [name for name in filled if name not in used]
     return [f"{count(len(unused), 'column')} not used: {', '.join(unused)}"] if unused else []
+
+
+def _alike(vocabulary: Vocabulary) -> list[str]:
+    """Lines about names that may be one, misspelt; those of known vocabularies are meant as they are."""
+    names = [name for name in vocabulary.emotions if slug(name) not in _OFFICIAL]
+    found = {name: get_close_matches(name, [other for other in vocabulary.emotions if other != name]) for name in names}
+    return [
+        f"{name} is no known emotion and much like {near[0]}: is it misspelt?" for name, near in found.items() if near
+    ]
 
 
 def _names(emotion: Any) -> set[str]:

@@ -162,7 +162,10 @@ def _plan(table: Path, rows: int, counted: Callable[[int], object]) -> tuple[str
 
 
 def _columns(header: bytes, table: Path) -> list[str]:
-    names = [name.strip() for name in header.decode("utf-8-sig", errors="replace").split("\t")]
+    try:
+        names = [name.strip() for name in header.decode("utf-8-sig").split("\t")]
+    except UnicodeDecodeError as error:
+        raise VocalgenError(f"{table}: its first line is no UTF-8; save it as UTF-8") from error
     check_header(table, names, COLUMNS, "\t")
     return [name.lower() if name.lower() in COLUMNS else name for name in names]
 

@@ -67,7 +67,7 @@ def draws(
         label = min(counts, key=lambda label: len(shuffled[label]) / counts[label])
         raise VocalgenError(
             f"the floor needs {counts[label]} real clips of {names[label]}, there are {len(shuffled[label])}; "
-            f"evaluate fewer clips an emotion or choose a larger floor split"
+            f"evaluate other emotions (--emotions), fewer clips of each, or choose a larger floor split"
         )
     return [
         np.concatenate([shuffled[label][s * count : (s + 1) * count] for label, count in counts.items()])
