@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 # Before torch or numpy load: one thread gives the same sums everywhere, and nothing asks a network.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +17,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+
+if TYPE_CHECKING:
+    from vocalgen.rating.study import Study
 
 # A shell that starts pytest in the background has it ignore Ctrl-C, and so would every process the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -155,3 +158,22 @@ def wavlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from test_encoders import waveform_encoder
 
     return waveform_encoder("WavLM", tmp_path_factory.mktemp("encoders") / "wavlm")
+
+
+@pytest.fixture(scope="session")
+def study_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the clips of a small listening study (tests/small_study.py)."""
+    from small_study import write_clips
+
+    return write_clips(tmp_path_factory.mktemp("study-clips"))
+
+
+@pytest.fixture
+def study(study_clips: Path, tmp_path: Path) -> Study:
+    """A small listening study that nobody has begun."""
+    from small_study import SETTINGS
+
+    from vocalgen.emotions import HUME10
+    from vocalgen.rating.freeze import create_study
+
+    return create_study(tmp_path / "study", study_clips, SETTINGS, 4, HUME10)
