@@ -52,7 +52,7 @@ async function ask(path, body) {
 
 // Nobody the study knows: there are no texts to say it in.
 function stranger(reason) {
-  document.title = at("title").textContent = "?";
+  document.title = at("title").textContent = "Listening study";
   show([element("p", {}, reason)]);
 }
 
