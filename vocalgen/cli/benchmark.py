@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption
 from vocalgen.errors import VocalgenError
 
@@ -75,8 +76,7 @@ def benchmark(
     )
     plan = Plan(chosen, data, folder, seeds, team, _published(chosen.name), draws)
     report = run_benchmark(plan, make_system(system, chosen, options))
-    for line in report["warnings"]:
-        typer.secho(f"warning: {line}", err=True)
+    warn(report["warnings"])
     _print(report)
     for name in ("report.md", report.get("submission"), "model"):
         if name:

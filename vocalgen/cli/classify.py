@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption
 from vocalgen.errors import VocalgenError
 
@@ -104,7 +105,7 @@ def _acquainted(system: Recogniser, table: Path) -> Recogniser:
     if not isinstance(system, EnrolledRecogniser):
         raise VocalgenError("this system cannot get to know a speaker; leave --enrol out, or train a -enrolled one")
     if system.indifferent:
-        _warn("of this system, validation preferred what it predicts of strangers: --enrol changes nothing")
+        warn(["of this system, validation preferred what it predicts of strangers: --enrol changes nothing"])
     files, truth = read_enrolment(table, system.task)
     return system.enrol([_heard(file) for file in files], truth)
 
@@ -117,7 +118,7 @@ def _predictions(files: Sequence[Path], system: Recogniser) -> Iterator[tuple[Pa
             try:
                 clips.append(_heard(file))
             except VocalgenError as error:
-                _warn(f"left out: {error}")
+                warn([f"left out: {error}"])
                 continue
             readable.append(file)
         if clips:
@@ -138,12 +139,8 @@ def _heard(file: Path) -> tuple[Wave, int]:
     if abs(wave).max() < audio.SILENT_PEAK:
         raise VocalgenError(f"{file} is silent")
     if len(wave) < audio.SHORT_SECONDS * rate:
-        _warn(f"{file} lasts {len(wave) / rate:.4f} s only, too short to tell much")
+        warn([f"{file} lasts {len(wave) / rate:.4f} s only, too short to tell much"])
     return wave, rate
-
-
-def _warn(text: str) -> None:
-    typer.secho(f"warning: {text}", err=True)
 
 
 def _named(task: Task, scores: Mapping[str, Any], row: int) -> Prediction:

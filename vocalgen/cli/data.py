@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption
 from vocalgen.cli.prepare import PROCESSES, prepare_app
 from vocalgen.pictures import require_picture
@@ -75,8 +75,7 @@ def _manifest_problems(path: Path, corpus: str | None) -> tuple[list[str], bool]
 
     manifest = Manifest.load(path)
     chosen = corpus_of(manifest, corpus)
-    for warning in (*flagged(manifest), *leaks(manifest)):
-        print(f"warning: {warning}", file=sys.stderr)
+    warn([*flagged(manifest), *map(str, leaks(manifest))])
     return problems(manifest, chosen), bool(chosen.counts)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption
 from vocalgen.errors import VocalgenError
 
@@ -56,8 +57,7 @@ def embed(
     clips, emotions = _clips(source, split, vocabulary, chosen)
     found = embedded(clips, chosen, emotions)
     save_embeddings(out, found)
-    for line in found.source.skipped:
-        typer.secho(f"warning: left out {line}", err=True)
+    warn(f"left out {line}" for line in found.source.skipped)
     print(f"{out}: {len(found)} embeddings of dimension {found.embeddings.shape[1]} by {chosen.name}")
 
 

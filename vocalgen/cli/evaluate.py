@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
@@ -92,8 +93,7 @@ def evaluate(
         published(chosen.published)  # a task without a table is refused now, not after the measurement
     voice, where = _voice(vocoder), str(choose_device(device))
     evaluation = run(Request(systems, reference, out, chosen, voice, rated, where, load_scorer))
-    for line in evaluation.report["warnings"]:
-        typer.secho(f"warning: {line}", err=True)
+    warn(evaluation.report["warnings"])
     print(out / "report.html")
 
 
