@@ -141,10 +141,14 @@ def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segm
         raise VocalgenError(f"{folder} is not a folder")
     found: list[Segment] = []
     skipped: list[str] = []
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        match = mapping.recording.fullmatch(path.relative_to(root).as_posix())
+    names = {path.relative_to(root).as_posix(): path for path in sorted(root.rglob("*")) if path.is_file()}
+    texts: set[Path] = set()
+    for name, path in names.items():
+        match = mapping.recording.fullmatch(name)
         if match is not None:
-            found += _of_recording(path, match.groupdict(), root, mapping, skipped)
+            text = _text_of(match.groupdict(), root, mapping)
+            found += _of_recording(path, text, match.groupdict(), root, mapping, skipped)
+            texts.add(text)
     if not found:
         raise VocalgenError(f"{folder}: no recording with a sentence matches {mapping.recording.pattern!r}")
     by_name: dict[str, Segment] = {}
@@ -154,23 +158,15 @@ def segments(folder: str | os.PathLike[str], mapping: Layout) -> tuple[list[Segm
             raise VocalgenError(f"two recordings make a segment {first.id}; let `recording` name actor and role apart")
         if first is not segment:
             raise VocalgenError(f"{first.recording}: two sentences begin at {first.start:g} s; mend the times")
-    overlapping, alone = list(_overlapping(found)), _without_recording(root, mapping)
+    pattern = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(mapping.text)))
+    alone = [name for name, path in names.items() if pattern.fullmatch(name) and path not in texts]
+    overlapping = list(_overlapping(found))
     remarks = [f"{count(len(skipped), 'line')} of text not understood: {', '.join(skipped)}"] if skipped else []
     if overlapping:
         remarks.append(f"{count(len(overlapping), 'segment')} overlapping the next: {', '.join(overlapping)}")
     if alone:
         remarks.append(f"{count(len(alone), 'text')} without a recording: {', '.join(alone)}")
     return found, tuple(remarks)
-
-
-def _without_recording(root: Path, mapping: Layout) -> list[str]:
-    """Texts that the mapping would find if they had a recording."""
-    files = [path for path in root.rglob("*") if path.is_file()]
-    found = {path: mapping.recording.fullmatch(path.relative_to(root).as_posix()) for path in files}
-    heard = {_text_of(match.groupdict(), root, mapping) for match in found.values() if match is not None}
-    named = re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(mapping.text)))
-    names = (path.relative_to(root).as_posix() for path in set(found) - heard)
-    return sorted(name for name in names if named.fullmatch(name))
 
 
 def _text_of(groups: Mapping[str, str | None], root: Path, mapping: Layout) -> Path:
@@ -186,10 +182,9 @@ def _overlapping(found: Iterable[Segment]) -> Iterator[str]:
 
 
 def _of_recording(
-    path: Path, groups: Mapping[str, str | None], root: Path, mapping: Layout, skipped: list[str]
+    path: Path, text: Path, groups: Mapping[str, str | None], root: Path, mapping: Layout, skipped: list[str]
 ) -> list[Segment]:
     named = {key: value or "" for key, value in groups.items()}
-    text = _text_of(groups, root, mapping)
     if not text.is_relative_to(root):
         raise VocalgenError(f"text {mapping.text!r} of the mapping leads to {text}, which is not below {root}; mend it")
     lines = read_text(text, f"text of {path.name}").splitlines()

@@ -24,16 +24,17 @@ def progress(study: Study, raters: Sequence[Rater], answers: Sequence[Answer]) -
     present = kept(answers)
     unflagged, emotions = kept(answers, flagged=False), study.settings.emotions
     counted = [answer for answer in unflagged if answer.kind == "rating"]
+    clips = _clips(study, counted)
     each, together = (with_themselves(chosen, emotions) for chosen in (present, unflagged))
     return {
         "raters": [_rater(rater, present, each) for rater in raters if rater.consented is not None],
         "counts": _counts(raters),
-        "missing_ratings": (missing := missing_ratings(study, answers)),
+        "missing_ratings": (missing := _missing(clips)),
         "missing_raters": study.raters_for(missing),
         "ratings": len(counted),
         "median_seconds": _median(counted),
-        "clips": _clips(study, counted),
-        "emotions": _emotions(study, counted),
+        "clips": clips,
+        "emotions": _emotions(clips),
         "reliability": reliability(rating_array(counted, emotions)[0], emotions) if counted else None,
         "with_themselves": together["median"] if together is not None else None,
         "instructed": sum(answer.kind == "instructed" for answer in present),
@@ -43,7 +44,11 @@ def progress(study: Study, raters: Sequence[Rater], answers: Sequence[Answer]) -
 def missing_ratings(study: Study, answers: Sequence[Answer]) -> int:
     """How many ratings clips lack from raters who neither withdrew nor are flagged, not counting what is under way."""
     counted = [answer for answer in kept(answers, flagged=False) if answer.kind == "rating"]
-    return sum(max(clip["wanted"] - clip["ratings"], 0) for clip in _clips(study, counted))
+    return _missing(_clips(study, counted))
+
+
+def _missing(clips: Sequence[Json]) -> int:
+    return sum(max(clip["wanted"] - clip["ratings"], 0) for clip in clips)
 
 
 def _counts(raters: Sequence[Rater]) -> Json:
@@ -86,9 +91,8 @@ def _clips(study: Study, answers: Sequence[Answer]) -> list[Json]:
     ]
 
 
-def _emotions(study: Study, answers: Sequence[Answer]) -> list[Json]:
+def _emotions(clips: Sequence[Json]) -> list[Json]:
     """By emotion that clips were made for: how many there are, ratings of them, and how many have enough."""
-    clips = _clips(study, answers)
     return [
         {
             "emotion": emotion,

@@ -9,20 +9,30 @@ from vocalgen.errors import VocalgenError
 CONFIG = "config.json"
 
 
+def fetched(name: str) -> Path | None:
+    """The folder of what was fetched of a hub id; None: nothing was, or it is none."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(name, CONFIG)
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def require_available(name: str) -> None:
     """Ask the hub for a model that is neither a folder nor fetched already; once, as libraries ask for a minute.
 
     Raises:
         VocalgenError: no such folder, no such model, or the hub cannot be reached.
     """
-    if Path(name).is_dir():
+    if Path(name).is_dir() or fetched(name) is not None:
         return
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     try:
-        if isinstance(try_to_load_from_cache(name, CONFIG), str):
-            return
         get_hf_file_metadata(hf_hub_url(name, CONFIG))
     except HFValidationError as error:
         raise VocalgenError(f"{name}: no such folder, and no hub id; give the folder of an encoder") from error

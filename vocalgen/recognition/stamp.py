@@ -11,6 +11,7 @@ from vocalgen import __version__
 from vocalgen.data import CacheConfig
 from vocalgen.mel import MEL_24K
 from vocalgen.recognition.encoders import layer_of
+from vocalgen.recognition.hub import fetched
 from vocalgen.recognition.log_mel import LOG_MEL
 from vocalgen.recognition.opensmile import FEATURE_SETS
 from vocalgen.shipped import file_sha256, shipped_models
@@ -46,27 +47,9 @@ def _own(name: str) -> str | None:
     source = shipped_models().get(base, Path(base))
     try:
         if not source.exists():
-            source = _fetched(base)
+            source = fetched(base) or source
         files = [source] if source.is_file() else sorted(path for path in source.iterdir() if path.is_file())
         found = [(file.name, file_sha256(file)) for file in files]
     except OSError:
         return None
     return hashlib.sha256(json.dumps([Path(base).name, layer, found]).encode()).hexdigest()
-
-
-def _fetched(name: str) -> Path:
-    """The folder of what was fetched of a hub id.
-
-    Raises:
-        FileNotFoundError: nothing was, or it is none.
-    """
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(name, "config.json")
-    except HFValidationError as error:
-        raise FileNotFoundError(name) from error
-    if not isinstance(found, str):
-        raise FileNotFoundError(name)
-    return Path(found).parent
