@@ -102,9 +102,7 @@ class SourceFilterVocoder(ModelMixin, ConfigMixin):
         the pitch classes, then of the sound being periodic.
         """
         spectrogram = spectrogram.float()
-        normal = (spectrogram.transpose(1, 2) - self.config.mel_mean) / self.config.mel_std
-        hidden = self.pitch_blocks(self.embed_norm(self.embed(normal.to(self.dtype)).transpose(1, 2)))
-        logits = self.pitch_head(self.pitch_norm(hidden)).float()
+        hidden, logits = self._read_pitch(spectrogram.transpose(1, 2))
         given = self._own_source(logits) if source is None else source
         known = self.pitch_embed(self._encode(given).to(self.dtype))
         filters = self.head(self.norm(self.blocks(hidden + known))).float()
@@ -119,6 +117,35 @@ class SourceFilterVocoder(ModelMixin, ConfigMixin):
         weight = (2 * periodicity - 1).clamp(min=0)
         periodic = F.binary_cross_entropy_with_logits(logits[..., -1], periodicity)
         return (errors * weight).sum() / weight.sum().clamp(min=1.0) + periodic
+
+    def pitch_distance(self, target: Tensor, decoded: Tensor) -> Tensor:
+        """Compare the pitch that the pitch head reads in two log-mels.
+
+        The cross-entropy between the two distributions over pitch classes, averaged over frames with the weight
+        max(0, 2 p - 1), where p is the probability that the target frame is periodic, plus the binary cross-entropy of
+        periodicity. Only `decoded` gets gradients; freeze the network to keep its own weights out.
+
+        Args:
+            target: (B, n_mels, L) log-mel.
+            decoded: (B, n_mels, L) log-mel.
+
+        Returns:
+            Scalar, nat.
+        """
+        with torch.no_grad():
+            truth = self._read_pitch(target)[1]
+            classes, periodicity = truth[..., :-1].softmax(-1), truth[..., -1].sigmoid()
+            weight = (2 * periodicity - 1).clamp(min=0)
+        logits = self._read_pitch(decoded)[1]
+        errors = -(classes * logits[..., :-1].log_softmax(-1)).sum(-1)
+        voicing = F.binary_cross_entropy_with_logits(logits[..., -1], periodicity)
+        return (errors * weight).sum() / weight.sum().clamp(min=1.0) + voicing
+
+    def _read_pitch(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, n_mels, L) -> features (B, L, dim) and pitch logits (B, L, bins + 1)."""
+        normal = (log_mel - self.config.mel_mean) / self.config.mel_std
+        h = self.pitch_blocks(self.embed_norm(self.embed(normal.to(self.dtype)).transpose(1, 2)))
+        return h, self.pitch_head(self.pitch_norm(h)).float()
 
     def _synthesise(self, log_mel: Tensor, source: Source, filters: Tensor) -> Tensor:
         mel = self.front_end

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from vocalgen.data import WaveWindows
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.loading import load_part
+from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
 from vocalgen.models.griffin_lim import griffin_lim
+from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
 from vocalgen.training.record import Previews
@@ -40,6 +41,8 @@ class AutoencoderConfig:
         adversarial_start: first step with the discriminator.
         decoder_of: folder of a trained autoencoder whose decoder is trained further; its encoder and the statistics of
             its latents stay, so that generators trained on them stay valid. None trains both from nothing.
+        pitch_of: folder of a trained `SourceFilterVocoder` whose frozen pitch head compares true and decoded log-mels.
+        pitch_weight: weight of that pitch loss, see `SourceFilterVocoder.pitch_distance`.
     """
 
     data: DataConfig
@@ -53,6 +56,8 @@ class AutoencoderConfig:
     feature_weight: float = 0.05
     adversarial_start: int = 1_000_000_000
     decoder_of: str | None = None
+    pitch_of: str | None = None
+    pitch_weight: float = 0.05
 
 
 class AutoencoderObjective(Objective):
@@ -70,6 +75,7 @@ class AutoencoderObjective(Objective):
         autoencoder = self._autoencoder()
         discriminator = PatchDiscriminator()
         self.log_mel = LogMel(config.mel)
+        self.pitch_reader = None if config.pitch_of is None else self._pitch_reader(config.pitch_of)
         self.networks = {"autoencoder": autoencoder, "discriminator": discriminator}
         self.optimizers = {
             "autoencoder": torch.optim.AdamW(
@@ -98,6 +104,9 @@ class AutoencoderObjective(Objective):
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         loss = l1 + config.kl_weight * kl
         logs = {"l1": l1, "kl": kl}
+        if self.pitch_reader is not None:
+            logs["pitch"] = self.pitch_reader.to(mel.device).pitch_distance(mel, output)
+            loss = loss + config.pitch_weight * logs["pitch"]
         if step >= config.adversarial_start:
             logs |= self._adversarial(mel, output, loss)
         else:
@@ -154,6 +163,12 @@ class AutoencoderObjective(Objective):
             )
         autoencoder.decoder.requires_grad_(True)
         return autoencoder
+
+    def _pitch_reader(self, folder: str) -> SourceFilterVocoder:
+        reader = load_vocoder(folder, self.config.mel)
+        if not isinstance(reader, SourceFilterVocoder):
+            raise VocalgenError(f"pitch_of: {folder} is a {type(reader).__name__}, which has no pitch head")
+        return reader
 
     def _windows(self, count: int) -> Tensor:
         """Log-mels of whole training clips, chosen evenly: (count, n_mels, frames of two seconds)."""

@@ -208,13 +208,15 @@ class Trainer:
             torch.manual_seed(self._seed(1))
             generator = torch.Generator(self.accelerator.device).manual_seed(self._seed(0))
             try:
-                window.append(objective.step(batch, self.step, generator))
+                logged = objective.step(batch, self.step, generator)
             except NonFiniteLoss as error:
                 clips = ", ".join(objective.clip_ids(batch))
                 raise VocalgenError(
                     f"stopped at step {self.step}: {error}; the batch held {clips}. "
                     f"Lower the learning rate or leave these clips out; repeat the command to go on from the last save"
                 ) from error
+            # A logged tensor that keeps its autograd graph would hold the activations of its step.
+            window.append({name: torch.as_tensor(value).detach() for name, value in logged.items()})
             for name, average in objective.ema.items():
                 average.update_parameters(objective.plain(name))
             self.step += 1
@@ -246,7 +248,7 @@ class Trainer:
     def _log(self, window: list[dict[str, Tensor]], rate: float, record: Record | None) -> None:
         means = {
             key: float(
-                torch.stack([torch.as_tensor(entry[key]).detach().float() for entry in window if key in entry]).mean()
+                torch.stack([entry[key].float() for entry in window if key in entry]).mean()
             )
             for key in dict.fromkeys(key for entry in window for key in entry)
         }
