@@ -21,9 +21,13 @@ from vocalgen.evaluation.comparison import comparison_markdown, draw_comparison
 from vocalgen.generation.checkpoint import resolve_checkpoint
 from vocalgen.generation.loading import choose_device, load_synthesiser
 from vocalgen.generation.speed import speeds
-from vocalgen.pictures import require_matplotlib
+from vocalgen.ownership import require_replaceable
+from vocalgen.pictures import is_own_picture, require_matplotlib
 from vocalgen.script import add_debug, reported
 from vocalgen.weights import read_json
+
+WRITTEN = ("comparison.json", "comparison.md", "comparison.png")
+"""What is written into the folder of the report."""
 
 
 def main() -> None:
@@ -35,6 +39,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that vocalgen did not write")
     add_debug(parser)
     options = parser.parse_args()
     with reported("stopped; no report was written", options.debug):
@@ -44,6 +49,8 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
     require_matplotlib()
+    for name in WRITTEN:
+        require_replaceable(options.report / name, options.overwrite, is_own_picture)
     torch.set_num_threads(options.threads)
     report = read_json(options.report / "report.json")
     named = [entry.partition("=") for entry in options.systems]
@@ -60,9 +67,11 @@ def run(options: argparse.Namespace) -> None:
         f"to files, {options.threads} threads of {device.type.upper()}; real-time factors count silence that is cut."
     ]
     values = {"conditions": conditions, "systems": measured}
-    atomic_write_text(options.report / "comparison.json", json.dumps(values, indent=1) + "\n")
-    atomic_write_text(options.report / "comparison.md", comparison_markdown(report, measured, conditions))
-    draw_comparison(report, measured, options.report / "comparison.png")
+    atomic_write_text(options.report / "comparison.json", json.dumps(values, indent=1) + "\n", options.overwrite)
+    atomic_write_text(
+        options.report / "comparison.md", comparison_markdown(report, measured, conditions), options.overwrite
+    )
+    draw_comparison(report, measured, options.report / "comparison.png", options.overwrite)
     print((options.report / "comparison.md").read_text(encoding="utf-8"))
 
 

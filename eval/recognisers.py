@@ -12,10 +12,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vocalgen.atomic import atomic_write_text
+from vocalgen.atomic import atomic_write_text, published
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.evaluation import figures
 from vocalgen.evaluation.recognisers import columns_of, logits_of, recognisers_markdown, recognition_row
+from vocalgen.ownership import require_own_folder
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import RealClips
 from vocalgen.recognition.encoders import load_encoder
@@ -27,6 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recognisers", nargs="+", metavar="MODEL", help="shipped names or folders")
     parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that vocalgen did not write")
     parser.add_argument("--manifest", default="data/emogator.csv")
     parser.add_argument("--splits", nargs="+", default=["validation", "test"], metavar="SPLIT")
     parser.add_argument("--device", default="cpu")
@@ -39,6 +41,8 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
     require_matplotlib()
+    if not options.overwrite:
+        require_own_folder(options.out)
     vocabulary = Manifest.load(options.manifest).emotions
     report: dict[str, Any] = {
         "manifest": Path(options.manifest).name,
@@ -57,13 +61,13 @@ def run(options: argparse.Namespace) -> None:
             clips = RealClips(options.manifest, [split], vocabulary, encoder.prepare)
             logits = logits_of(encoder, clips)[:, columns]
             rows[split] = recognition_row(logits, clips.labels, clips.speakers, vocabulary.emotions)
-    out = Path(options.out)
-    atomic_write_text(out / "recognisers.json", json.dumps(report, indent=1) + "\n")
     last = options.splits[-1]
     confusion = {name: splits[last]["confusion"] for name, splits in report["recognisers"].items()}
-    figures.confusions({"confusion": confusion, "emotions": vocabulary.emotions}, out / "confusion.png")
-    atomic_write_text(out / "recognisers.md", recognisers_markdown(report))
-    print((out / "recognisers.md").read_text(encoding="utf-8"))
+    with published(options.out, options.overwrite) as out:
+        atomic_write_text(out / "recognisers.json", json.dumps(report, indent=1) + "\n")
+        figures.confusions({"confusion": confusion, "emotions": vocabulary.emotions}, out / "confusion.png")
+        atomic_write_text(out / "recognisers.md", recognisers_markdown(report))
+    print(recognisers_markdown(report))
 
 
 if __name__ == "__main__":

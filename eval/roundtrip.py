@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vocalgen.atomic import atomic_write_text
+from vocalgen.atomic import atomic_write_text, published
 from vocalgen.data import CacheConfig, WaveCache, prepare_wave
 from vocalgen.evaluation.roundtrip import mel_round_trip, roundtrip_markdown, vocoder_round_trips
 from vocalgen.generation.loading import load_part, load_vocoder
@@ -24,6 +24,7 @@ from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
+from vocalgen.ownership import require_own_folder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
 
@@ -43,6 +44,8 @@ def main() -> None:
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
+    if not options.overwrite:
+        require_own_folder(options.out)
     mel = MelConfig()
     log_mel = LogMel(mel)
     cache = WaveCache.of(options.manifest, options.cache, CacheConfig(sample_rate=mel.sample_rate))
@@ -75,10 +78,10 @@ def run(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "systems": results,
     }
-    out = Path(options.out)
-    atomic_write_text(out / "roundtrip.json", json.dumps(report, indent=2) + "\n")
-    atomic_write_text(out / "roundtrip.md", roundtrip_markdown(report))
-    print((out / "roundtrip.md").read_text(encoding="utf-8"))
+    with published(options.out, options.overwrite) as out:
+        atomic_write_text(out / "roundtrip.json", json.dumps(report, indent=2) + "\n")
+        atomic_write_text(out / "roundtrip.md", roundtrip_markdown(report))
+    print(roundtrip_markdown(report))
 
 
 def held_out(cache: WaveCache, splits: list[str], count: int, shortest: int, seed: int) -> np.ndarray:
@@ -118,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--autoencoder", metavar="FOLDER")
     parser.add_argument("--classifier", metavar="FOLDER", help="for the Fréchet distance to the true clips")
     parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that vocalgen did not write")
     parser.add_argument("--manifest", default="data/emogator.csv")
     parser.add_argument("--cache", default="data/emogator-24k")
     parser.add_argument("--splits", nargs="+", default=["validation", "test"], metavar="SPLIT")

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from typing import Any
 import torch
 import yaml
 
-from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.atomic import atomic_write_text, published
 from vocalgen.config import build
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part, load_vocoder
@@ -40,14 +39,12 @@ from vocalgen.models.classifier import Recogniser
 from vocalgen.models.emo18 import Emo18
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import joined
+from vocalgen.ownership import require_replaceable
 from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.weights import read_json
-
-KEPT = ("README.md", "figures")
-"""What a folder keeps when its weights are replaced."""
 
 CHECKPOINT = ("model_index.json", "config.json")
 """One of these is in every checkpoint."""
@@ -57,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
     options = _parser().parse_args(arguments)
     with reported("stopped; nothing was written", options.debug):
-        save(options.make(options), options.out)
+        for name in CHECKPOINT:
+            require_replaceable(options.out / name, options.overwrite)
+        save(options.make(options), options.out, options.overwrite, options.checksums)
 
 
 def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
@@ -141,30 +140,27 @@ def _recogniser(path: str) -> Recogniser | Emo18:
     raise VocalgenError(f"{path} was not trained by vocalgen; there is nothing to export")
 
 
-def save(model: Any, out: Path) -> None:
-    """Write the folder, keep its card, and bring the list of checksums beside it up to date, if there is one.
+def save(model: Any, out: Path, overwrite: bool = False, checksums: bool = False) -> None:
+    """Write a checkpoint into a folder; other files there, such as a card or a clone's `.git`, stay.
+
+    Args:
+        model: network or pipeline.
+        out: folder of the checkpoint.
+        overwrite: whether files that vocalgen did not write may be replaced.
+        checksums: whether SHA256SUMS beside the folder is brought up to date.
 
     Raises:
-        VocalgenError: the folder holds something else than a checkpoint, or cannot be written.
+        VocalgenError: a file of the checkpoint's names was not written by vocalgen; the folder cannot be written.
     """
-    others = [path.name for path in out.iterdir() if path.name not in KEPT] if out.is_dir() else []
-    if others and not set(CHECKPOINT) & set(others):
-        raise VocalgenError(f"{out} holds other files than a checkpoint, and would be replaced; choose another folder")
-    with atomic_path(out) as folder:
+    with published(out, overwrite) as folder:
         model.to(torch.float16).save_pretrained(folder)
         for path in folder.rglob("*.json"):
             values = json.loads(path.read_text(encoding="utf-8"))
             values.pop("_name_or_path", None)  # a path on the training machine
             path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        for name in KEPT:
-            if (out / name).is_dir():
-                shutil.copytree(out / name, folder / name)
-            elif (out / name).is_file():
-                shutil.copy2(out / name, folder / name)
-    if not (out.parent / SUMS_FILE).is_file():
-        return
-    sums = [f"{file_sha256(path)}  {path.relative_to(out.parent)}" for path in weight_files(out.parent)]
-    atomic_write_text(out.parent / SUMS_FILE, "\n".join(sums) + "\n")
+    if checksums:
+        sums = [f"{file_sha256(path)}  {path.relative_to(out.parent)}" for path in weight_files(out.parent)]
+        atomic_write_text(out.parent / SUMS_FILE, "\n".join(sums) + "\n", overwrite=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -190,6 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     classifier.set_defaults(make=make_classifier)
     for kind in (pipeline, stylegan2, msggan, classifier):
         kind.add_argument("--out", required=True, type=Path)
+        kind.add_argument("--overwrite", action="store_true", help="replace files that vocalgen did not write")
+        kind.add_argument("--checksums", action="store_true", help="also update SHA256SUMS beside the folder")
         add_debug(kind)
     return parser
 

@@ -59,7 +59,7 @@ def test_who_may_read_a_file_follows_from_the_umask(tmp_path: Path, umask: int, 
     finally:
         os.umask(before)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 4 and {path.stat().st_mode & 0o777 for path in files} == {mode}
+    assert len(files) == 5 and {path.stat().st_mode & 0o777 for path in files} == {mode}
 
 
 def test_a_manifest_never_takes_the_place_of_a_recording(tmp_path: Path, command: Command) -> None:
@@ -94,16 +94,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_export_replaces_checkpoints_only(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+def test_export_keeps_foreign_files(checkpoint: Path, root: Path, tmp_path: Path) -> None:
     parts = [f"--{part}={checkpoint / part}" for part in ("transformer", "autoencoder", "vocoder")]
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "thesis.txt").write_text("precious")
+    clone = tmp_path / "clone"
+    (clone / ".git").mkdir(parents=True)
+    (clone / ".git" / "HEAD").write_text("precious")
+    (clone / "model_index.json").write_text("{}")
     with pytest.raises(SystemExit) as stop:
-        export(root, "pipeline", *parts, "--out", tmp_path / "home")
-    assert stop.value.code == 2 and (tmp_path / "home" / "thesis.txt").read_text() == "precious"
-    for _ in range(2):  # new, and over itself
-        export(root, "pipeline", *parts, "--out", tmp_path / "made")
-    assert (tmp_path / "made" / "model_index.json").is_file()
+        export(root, "pipeline", *parts, "--out", clone)
+    assert stop.value.code == 2 and (clone / "model_index.json").read_text() == "{}"
+    export(root, "pipeline", *parts, "--out", clone, "--overwrite")
+    export(root, "pipeline", *parts, "--out", clone)
+    assert (clone / ".git" / "HEAD").read_text() == "precious" and (clone / "transformer" / "config.json").is_file()
 
 
 def test_export_needs_the_autoencoder(

@@ -3,47 +3,63 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vocalgen.errors import VocalgenError
-
-_LEFT = re.compile(r"\..+\.(?P<process>\d+)\.(part(\..+)?|old)")
-"""Names of temporary files and of replaced folders."""
+from vocalgen.ownership import (
+    TEMPORARY,
+    Recogniser,
+    begin_index,
+    listed,
+    real_path,
+    record,
+    remove,
+    require_replaceable,
+    seal,
+)
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(
+    path: str | os.PathLike[str],
+    overwrite: bool | None = None,
+    recognise: Recogniser | None = None,
+    cache: bool = False,
+) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix); rename it to `path` on success, remove it on any failure.
 
-    The body may create a file or a folder there. A folder replaces an older folder of that name. Who may read the files
-    follows from the umask, also of those that a library made for their owner alone, as safetensors does.
+    The body may create a file or a folder there. What is at `path` already is replaced if vocalgen wrote it, see
+    `vocalgen.ownership`; a folder gets an index of its files, and a file is listed in the index of the folder it lies
+    in. The target of a link is replaced, not the link. Files get the mode that follows from the umask, also those that
+    a library made for their owner alone, as safetensors does.
+
+    Args:
+        path: file or folder to be written.
+        overwrite: whether a file that vocalgen did not write may be replaced; None if the caller has no such option.
+        recognise: tells whether a file at `path` carries a mark of its own.
+        cache: whether any content of the files of a folder is vocalgen's, see `vocalgen.ownership.begin_index`.
 
     Raises:
-        VocalgenError: the target cannot be written (full disk, read-only folder, a file where a folder should be, a
-            device).
+        VocalgenError: something is at `path` that vocalgen did not write; it cannot be written (full disk, read-only
+            folder, a file where a folder should be, a device).
     """
-    target = Path(path)
+    target = real_path(path)
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise VocalgenError(f"cannot write {target}: it is a device, a socket or a pipe; choose another place")
+    require_replaceable(target, overwrite, recognise)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _share(temporary)
-        if temporary.is_dir() and target.is_dir():
-            retired = target.with_name(f".{target.name}.{os.getpid()}.old")
-            target.rename(retired)
-            try:
-                temporary.rename(target)
-            except OSError:
-                retired.rename(target)
-                raise
-            shutil.rmtree(retired, ignore_errors=True)
+        if temporary.is_dir():
+            seal(temporary, cache)
+            _replace_folder(temporary, target)
         else:
+            record(target, temporary)
             temporary.replace(target)
     except OSError as error:
         reason = error.strerror or error
@@ -54,6 +70,61 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         else:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def _replace_folder(temporary: Path, target: Path) -> None:
+    if not target.is_dir():
+        temporary.replace(target)
+        return
+    require_replaceable(target)  # again: the work may have taken long
+    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    target.rename(retired)
+    try:
+        temporary.rename(target)
+    except OSError:
+        retired.rename(target)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def published(folder: str | os.PathLike[str], overwrite: bool | None = None) -> Iterator[Path]:
+    """Yield a temporary folder; on success move its files into `folder` and remove what an earlier call left there.
+
+    Files of other origin stay. Nothing is moved if one of them is in the way.
+
+    Args:
+        folder: where the files go; it gets an index.
+        overwrite: whether files that vocalgen did not write may be replaced.
+
+    Raises:
+        VocalgenError: a file is in the way; `folder` cannot be written.
+    """
+    target = Path(os.path.abspath(real_path(folder)))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _publish(temporary, target, overwrite)
+    except OSError as error:
+        reason = error.strerror or error
+        raise VocalgenError(f"cannot write {target}: {reason}; choose another place or free some space") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish(source: Path, target: Path, overwrite: bool | None) -> None:
+    files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
+    for file in files:
+        require_replaceable(target / file, overwrite)
+    earlier = set(listed(target)) - {file.as_posix() for file in files}
+    begin_index(target)
+    for file in files:
+        (target / file).parent.mkdir(parents=True, exist_ok=True)
+        record(target / file, source / file)
+        (source / file).replace(target / file)
+    for name in sorted(earlier):
+        remove(target / name)
 
 
 def _share(path: Path) -> None:
@@ -71,7 +142,7 @@ def _share(path: Path) -> None:
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Remove what `atomic_path` left directly in `folder` when its process was killed; living processes keep theirs."""
     for path in Path(folder).glob(".*.*"):
-        found = _LEFT.fullmatch(path.name)
+        found = TEMPORARY.fullmatch(path.name)
         if found is None or _alive(int(found["process"])):
             continue
         if path.is_dir():
@@ -94,8 +165,8 @@ def _alive(process: int) -> bool:
     return state[:1] != [b"Z"]  # dead, but not buried by its parent
 
 
-def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8 to `path` atomically.
+def atomic_write_text(path: str | os.PathLike[str], text: str, overwrite: bool | None = None) -> None:
+    """Write `text` as UTF-8 to `path` atomically; `overwrite` as for `atomic_path`.
 
     Raises:
         VocalgenError: the target cannot be written, or the text has characters that are none, as file names may.
@@ -105,7 +176,7 @@ def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
     except UnicodeEncodeError as error:
         shown = ascii(text[max(error.start - 20, 0) : error.end + 20])
         raise VocalgenError(f"cannot write {path}: {shown} is not valid text; rename the file it comes from") from error
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

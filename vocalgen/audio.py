@@ -109,7 +109,13 @@ def _sound(channels: NDArray[np.float32], name: str) -> Wave:
     return _mono(channels)
 
 
-def write(path: str | os.PathLike[str], wave: Any, sample_rate: int, format: str | None = None) -> None:
+def write(
+    path: str | os.PathLike[str],
+    wave: Any,
+    sample_rate: int,
+    format: str | None = None,
+    overwrite: bool | None = None,
+) -> None:
     """Write a mono wave; the file appears whole or not at all. Values outside [-1, 1] are clipped.
 
     Args:
@@ -117,6 +123,7 @@ def write(path: str | os.PathLike[str], wave: Any, sample_rate: int, format: str
         wave: shape (samples,), at least one sample.
         sample_rate: Hz. mp3 and opus know a few rates only (opus: 8, 12, 16, 24, 48 kHz).
         format: one of `FORMATS`; None takes the suffix of `path`. wav and flac are 16 bit.
+        overwrite: whether a file that vocalgen did not write may be replaced, see `vocalgen.atomic.atomic_path`.
 
     Raises:
         VocalgenError: unknown format, a rate the format lacks, NaN, an empty wave or several channels, or a
@@ -133,8 +140,16 @@ def write(path: str | os.PathLike[str], wave: Any, sample_rate: int, format: str
     if not samples.size:
         raise VocalgenError(f"cannot write {path}: the audio is empty")
     encoded = _encode(samples.clip(-1.0, 1.0), sample_rate, kind, path)
-    with atomic_path(path) as temporary:
+    cut_short = _is_beginning(Path(path), encoded)
+    with atomic_path(path, cut_short or overwrite) as temporary:
         temporary.write_bytes(encoded)
+
+
+def _is_beginning(file: Path, encoded: bytes) -> bool:
+    """Whether a file holds nothing but the beginning of these bytes, as one that was cut short does."""
+    if not file.is_file() or file.stat().st_size > len(encoded):
+        return False
+    return encoded.startswith(file.read_bytes())
 
 
 def resample(wave: Any, orig: int, target: int) -> Wave:

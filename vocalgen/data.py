@@ -147,7 +147,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
     kept: list[Clip] = []
     offsets = [0]
     waves = parallel_map(partial(_prepare, config=config), clips, processes, chunk=64)
-    with atomic_path(folder) as target, closing(waves) as prepared:
+    with atomic_path(folder, cache=True) as target, closing(waves) as prepared:
         target.mkdir()
         with open(target / "audio.i16", "wb") as file:
             pairs = zip(clips, prepared, strict=True)

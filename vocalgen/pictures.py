@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,12 @@ from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 FORMATS = ("png", "svg", "pdf")
+
+MARK = "vocalgen-pixels"
+"""Text field of a PNG with the checksum of its pixels."""
 
 
 def require_matplotlib() -> None:
@@ -40,12 +45,41 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
     return Figure(figsize=(width, height), **options)
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure; it appears whole or not at all.
+def save_figure(figure: Figure, path: str | Path, overwrite: bool | None = None) -> None:
+    """Write a figure; it appears whole or not at all. `overwrite` as for `vocalgen.atomic.atomic_path`.
+
+    A PNG carries the mark of vocalgen, see `is_own_picture`.
 
     Raises:
         VocalgenError: the suffix is none of `FORMATS`, or the file cannot be written.
     """
     require_picture(path)
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite, is_own_picture) as temporary:
         figure.savefig(temporary, dpi=120, facecolor="white")
+        if temporary.suffix.lower() == ".png":
+            _mark(temporary)
+
+
+def is_own_picture(path: Path) -> bool:
+    """Whether a PNG carries the mark of `save_figure` and shows what it showed then."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.format == "PNG" and image.info.get(MARK) == _checksum(image)
+    except (OSError, ValueError, UnidentifiedImageError):
+        return False
+
+
+def _mark(path: Path) -> None:
+    from PIL import Image, PngImagePlugin
+
+    with Image.open(path) as image:
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", "vocalgen")
+        text.add_text(MARK, _checksum(image))
+        image.save(path, format="PNG", pnginfo=text)
+
+
+def _checksum(image: Image.Image) -> str:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()

@@ -13,8 +13,9 @@ import typer
 
 from vocalgen.cli import outputs
 from vocalgen.cli.numbers import warn
-from vocalgen.cli.options import DeviceOption
+from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import require_replaceable
 
 if TYPE_CHECKING:
     from vocalgen.audio import Wave
@@ -52,6 +53,7 @@ def classify(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Table to write (.csv).")] = None,
     json_: Annotated[bool, typer.Option("--json", metavar="", help="Print an object a file, a line each.")] = False,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Predict every target of a trained system for audio files: values, or probabilities of classes.
 
@@ -63,7 +65,7 @@ def classify(
     if out is not None:
         if out.suffix.lower() != ".csv":
             raise VocalgenError(f"{out}: predictions are written as .csv; give such a name to --out")
-        _require_no_other(out)
+        require_replaceable(out, overwrite)
         outputs.require_folder(out.parent)
 
     from vocalgen.generation.loading import choose_device
@@ -80,22 +82,9 @@ def classify(
     if not found:
         raise VocalgenError(f"none of the {len(files)} files could be read")
     if out is not None:
-        _write(out, found)
+        _write(out, found, overwrite)
     if not json_:
         _print(found, system.task)
-
-
-def _require_no_other(out: Path) -> None:
-    """Refuse to write over a table that holds no predictions."""
-    try:
-        with out.open(encoding="utf-8", newline="") as file:
-            columns = next(csv.reader(file), [])
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError, csv.Error):
-        columns = []
-    if columns[:1] != ["file"] or len(columns) < 2 or not all(":" in name for name in columns[1:]):
-        raise VocalgenError(f"{out} is there and holds no predictions of `classify`; give another --out")
 
 
 def _acquainted(system: Recogniser, table: Path) -> Recogniser:
@@ -150,7 +139,7 @@ def _named(task: Task, scores: Mapping[str, Any], row: int) -> Prediction:
     }
 
 
-def _write(path: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
+def _write(path: Path, found: Sequence[tuple[Path, Prediction]], overwrite: bool) -> None:
     """A row a file, a column TARGET:COLUMN a value."""
     from vocalgen.atomic import atomic_write_text
 
@@ -160,7 +149,7 @@ def _write(path: Path, found: Sequence[tuple[Path, Prediction]]) -> None:
     writer.writerow(["file", *(f"{target}:{column}" for target, column in names)])
     for file, prediction in found:
         writer.writerow([file, *(f"{prediction[target][column]:.9g}" for target, column in names)])
-    atomic_write_text(path, text.getvalue())
+    atomic_write_text(path, text.getvalue(), overwrite)
 
 
 def _print(found: Sequence[tuple[Path, Prediction]], task: Task) -> None:

@@ -9,9 +9,10 @@ import typer
 from typer.core import TyperGroup
 
 from vocalgen.cli.numbers import warn
-from vocalgen.cli.options import DeviceOption
+from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.cli.prepare import PROCESSES, prepare_app
-from vocalgen.pictures import require_picture
+from vocalgen.ownership import require_replaceable
+from vocalgen.pictures import is_own_picture, require_picture
 from vocalgen.progress import progress
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def _shard_problems(folder: Path, processes: int) -> list[str]:
 def stats(
     manifest: Annotated[Path, typer.Argument(help="Manifest (CSV) made by `vocalgen data prepare`.")],
     figure: Annotated[Path | None, typer.Option(metavar="FILE", help="Also draw a picture (.png, .svg, .pdf).")] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Clips, speakers and seconds per split and emotion."""
     from rich.console import Console
@@ -99,10 +101,11 @@ def stats(
 
     if figure is not None:
         require_picture(figure)
+        require_replaceable(figure, overwrite, is_own_picture)
     loaded, console = Manifest.load(manifest), Console()
     _print_stats(describe(loaded), console)
     if figure is not None:
-        draw(loaded, figure)
+        draw(loaded, figure, overwrite)
         console.print(f"wrote {figure}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -9,8 +9,9 @@ import typer
 
 from vocalgen.cli import outputs
 from vocalgen.cli.numbers import warn
-from vocalgen.cli.options import DeviceOption
+from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import require_replaceable
 
 if TYPE_CHECKING:
     from vocalgen.emotions import Vocabulary
@@ -31,6 +32,7 @@ def embed(
         str | None, typer.Option(metavar="NAME", help="Emotions of the folders; default: one that has them all.")
     ] = None,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write embeddings, ids, labels and logits of clips to a file, with the name and checksum of the encoder.
 
@@ -46,6 +48,7 @@ def embed(
         raise VocalgenError(
             f"{source} is a manifest: say which --split; its emotions are its own, without --vocabulary"
         )
+    require_replaceable(out, overwrite)
     outputs.require_folder(out.parent)
 
     from vocalgen.evaluation.embedding import embed as embedded
@@ -56,7 +59,7 @@ def embed(
     chosen = load_encoder(encoder, str(choose_device(device)))
     clips, emotions = _clips(source, split, vocabulary, chosen)
     found = embedded(clips, chosen, emotions)
-    save_embeddings(out, found)
+    save_embeddings(out, found, overwrite)
     warn(f"left out {line}" for line in found.source.skipped)
     print(f"{out}: {len(found)} embeddings of dimension {found.embeddings.shape[1]} by {chosen.name}")
 

@@ -10,9 +10,10 @@ import typer
 
 from vocalgen.cli import outputs
 from vocalgen.cli.numbers import warn
-from vocalgen.cli.options import DeviceOption
+from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import require_own_folder
 from vocalgen.pictures import require_matplotlib
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def evaluate(
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of draws, noise and pictures.")] = None,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Score folders of generated clips, of any system, beside real clips and anchors; several systems side by side.
 
@@ -77,6 +79,8 @@ def evaluate(
         raise VocalgenError(
             f"{reference}: no such manifest; make one with `vocalgen data prepare`, give it as --reference"
         )
+    if not overwrite:
+        require_own_folder(out)
     outputs.require_folder(out)
     require_matplotlib()
 
@@ -92,7 +96,7 @@ def evaluate(
     if chosen.published:
         published(chosen.published)  # a task without a table is refused now, not after the measurement
     voice, where = _voice(vocoder), str(choose_device(device))
-    evaluation = run(Request(systems, reference, out, chosen, voice, rated, where, load_scorer))
+    evaluation = run(Request(systems, reference, out, chosen, voice, rated, where, overwrite, load_scorer))
     warn(evaluation.report["warnings"])
     print(out / "report.html")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from vocalgen.cli import outputs
-from vocalgen.cli.options import CheckpointOption, DeviceOption, FormatOption, PsiOption
+from vocalgen.cli.options import CheckpointOption, DeviceOption, FormatOption, OverwriteOption, PsiOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
 
@@ -29,6 +29,7 @@ def interpolate(
     psi: PsiOption = None,
     checkpoint: CheckpointOption = None,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Go from one emotion or seed to another in equal steps.
 
@@ -52,6 +53,9 @@ def interpolate(
     ends = [parse_condition(text, vocabulary) for text in (start, end or start)]
     for note in dict.fromkeys(note for condition in ends for note in condition.notes):
         print(f"note: {note}", file=sys.stderr)
+    paths = [target.file] if target.file else [target.folder / f"{i:03d}.{target.format}" for i in range(clips)]
+    for path in paths:
+        outputs.require_clip(path, overwrite)
     outputs.require_folder(target.folder)
 
     from vocalgen import audio
@@ -62,10 +66,9 @@ def interpolate(
     settings = synthesis.settings(**changes)
     waves = go(synthesis, End(ends[0], seed), End(ends[1], last_seed), clips, settings)
     if target.file:
-        audio.write(target.file, joined(waves, synthesis.sample_rate), synthesis.sample_rate, target.format)
+        audio.write(target.file, joined(waves, synthesis.sample_rate), synthesis.sample_rate, target.format, overwrite)
         print(f"{target.file}  {clips} clips")
         return
-    for number, wave in enumerate(waves):
-        path = target.folder / f"{number:03d}.{target.format}"
-        audio.write(path, wave, synthesis.sample_rate, target.format)
+    for path, wave in zip(paths, waves, strict=True):
+        audio.write(path, wave, synthesis.sample_rate, target.format, overwrite)
         print(f"{path}  {len(wave) / synthesis.sample_rate:.2f} s")

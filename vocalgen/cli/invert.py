@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vocalgen.cli import outputs
-from vocalgen.cli.options import DeviceOption
+from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
 from vocalgen.progress import progress
@@ -27,6 +27,7 @@ def invert(
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of the search.")] = 300,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the search and of the noise.")] = 0,
     device: DeviceOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Search the latents of StyleGAN2 for a real clip: writes CLIP.wav as the model makes it and w as safetensors.
 
@@ -44,6 +45,12 @@ def invert(
     condition = parse_condition(emotion, read_vocabulary(folder))
     for note in condition.notes:
         print(f"note: {note}", file=sys.stderr)
+    path, latent = out / f"{clip.stem}.wav", out / f"{clip.stem}.safetensors"
+    if path.exists() and clip.exists() and path.samefile(clip):
+        raise VocalgenError(f"{path} is the recording that is read; choose another --out")
+    for target in (path, latent):  # also results of another recording of this name
+        if target.exists() and not overwrite:
+            raise VocalgenError(f"{target} exists; choose another --out, or pass --overwrite")
     outputs.require_folder(out)
 
     import numpy as np
@@ -66,8 +73,7 @@ def invert(
         intensities = torch.tensor(condition.intensities)
         found = search(synthesis, wave, intensities, steps, seed, lambda: advance(1))
     made = synthesis.finish(synthesis.waves(found.mel[None])[0])
-    path = out / f"{clip.stem}.wav"
-    audio.write(path, made, synthesis.sample_rate)
-    with atomic_path(out / f"{clip.stem}.safetensors") as temporary:
+    audio.write(path, made, synthesis.sample_rate, overwrite=overwrite)
+    with atomic_path(latent, overwrite) as temporary:
         save_file({"w": found.w.cpu().contiguous()}, temporary)
     print(f"{path}  log-mel distance {found.distance:.3f} nat, {found.start:.3f} before the search")

@@ -10,7 +10,9 @@ from typer.core import TyperGroup
 
 from vocalgen.cli import people
 from vocalgen.cli.numbers import Json, Seed, print_value, refused
+from vocalgen.cli.options import OverwriteOption
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import require_replaceable
 
 if TYPE_CHECKING:
     from vocalgen.evaluation.stored import Embedded, Gaussian, Source
@@ -140,6 +142,7 @@ def statistics(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of `vocalgen embed`, or statistics.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Statistics to write (.npz).")],
     emotion: Emotion = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Mean and covariance of all files together, as a file: small, and exact when parts are merged."""
     from vocalgen.evaluation.stored import UNKNOWN_COUNT, load, same_encoder, save_statistics
@@ -147,6 +150,7 @@ def statistics(
 
     if out.suffix != ".npz":
         raise VocalgenError(f"{out}: statistics are written as .npz; give such a name to --out")
+    require_replaceable(out, overwrite)
     parts = [_chosen(load(file), emotion) for file in files]
     for file, part in zip(files, parts, strict=True):
         same_encoder(parts[0].source, part.source)
@@ -154,7 +158,7 @@ def statistics(
             raise VocalgenError(f"{file} does not say of how many clips it is, so it cannot be merged")
     with refused():
         merged = Statistics.merged(part.statistics for part in parts)
-    save_statistics(out, merged, parts[0].source)
+    save_statistics(out, merged, parts[0].source, overwrite)
     print(f"{out}: {merged.count} embeddings of dimension {merged.dim}")
 
 

@@ -42,4 +42,8 @@ DeviceOption = Annotated[
     str | None,
     typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1...; default: a GPU if there is one."),
 ]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option("--overwrite", metavar="", help="Replace files of these names that vocalgen did not write."),
+]
 FormatOption = Annotated[str | None, typer.Option(metavar="FORMAT", help="wav (default), flac, mp3, ogg or opus.")]

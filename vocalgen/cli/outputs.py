@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import require_replaceable
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -49,6 +50,11 @@ def target(out: Path, format: str | None) -> Target:
     if wanted not in (None, suffix):
         raise VocalgenError(f"--out {out} and --format {wanted} disagree; drop one of them")
     return Target(out.parent, suffix, out)
+
+
+def require_clip(path: Path, overwrite: bool) -> None:
+    """Check that writing a clip to `path` loses nothing of the user's, see `require_replaceable`."""
+    require_replaceable(path, overwrite)
 
 
 def require_folder(folder: Path) -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalgen.cli.options import OverwriteOption
 from vocalgen.cli.silence import decoders_silenced
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import require_replaceable
 from vocalgen.progress import progress
 
 if TYPE_CHECKING:
@@ -42,11 +44,12 @@ def prepare_emogator(
     out: OutOption,
     verify: VerifyOption = True,
     processes: ProcessesOption = PROCESSES,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """EmoGator: 30 emotions, split by contributor (1-284 train, 285-319 validation, 320-357 test)."""
     from vocalgen.corpora import emogator
 
-    _prepare(lambda: emogator.scan(folder), out, verify, processes)
+    _prepare(lambda: emogator.scan(folder), out, verify, processes, overwrite)
 
 
 @prepare_app.command("hume-vocalburst")
@@ -58,11 +61,12 @@ def prepare_hume_vocalburst(
     ] = False,
     verify: VerifyOption = True,
     processes: ProcessesOption = PROCESSES,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """HUME-VOCALBURST: ten emotions, and country, age, valence, arousal, type and forty cultural labels where given."""
     from vocalgen.corpora import hume_vocalburst
 
-    _prepare(lambda: hume_vocalburst.scan(folder, fewshot), out, verify, processes)
+    _prepare(lambda: hume_vocalburst.scan(folder, fewshot), out, verify, processes, overwrite)
 
 
 @prepare_app.command("hume-prosody")
@@ -71,11 +75,12 @@ def prepare_hume_prosody(
     out: OutOption,
     verify: VerifyOption = True,
     processes: ProcessesOption = PROCESSES,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """HUME-PROSODY: nine emotions, official splits."""
     from vocalgen.corpora import hume_prosody
 
-    _prepare(lambda: hume_prosody.scan(folder), out, verify, processes)
+    _prepare(lambda: hume_prosody.scan(folder), out, verify, processes, overwrite)
 
 
 @prepare_app.command("modulate-sonata")
@@ -88,6 +93,7 @@ def prepare_sonata(
     seed: Annotated[int, typer.Option(metavar="N", help="Of the draw by actor, if the mapping has no splits.")] = 0,
     verify: VerifyOption = True,
     processes: ProcessesOption = PROCESSES,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """MODULATE-SONATA: 25 acted emotions, cut into segments (FLAC) beside the manifest."""
     from vocalgen.corpora import sonata
@@ -101,7 +107,7 @@ def prepare_sonata(
             manifest = sonata.cut(found, layout, target, seed, lambda: advance(1))
         return replace(manifest, notes=(*remarks, *manifest.notes))
 
-    _prepare(cut, out, verify, processes)
+    _prepare(cut, out, verify, processes, overwrite)
 
 
 @prepare_app.command("modulate-stream")
@@ -162,16 +168,24 @@ def prepare_folder(
     ] = 0,
     verify: VerifyOption = True,
     processes: ProcessesOption = PROCESSES,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Your own clips: columns file, emotion (or intensities emotion:<Name>), speaker, split."""
     from vocalgen.corpora import folder
     from vocalgen.emotions import get_vocabulary
 
     known = get_vocabulary(vocabulary) if vocabulary else None
-    _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes, source)
+    _prepare(lambda: folder.scan(source, known, split, seed), out, verify, processes, overwrite, source)
 
 
-def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: int, source: Path | None = None) -> None:
+def _prepare(
+    scan: Callable[[], Manifest],
+    out: Path,
+    verify: bool,
+    processes: int,
+    overwrite: bool,
+    source: Path | None = None,
+) -> None:
     from rich.console import Console
 
     from vocalgen.atomic import atomic_write_text
@@ -182,7 +196,9 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
     if out.suffix.lower() != ".csv":
         raise VocalgenError(f"{out}: a manifest is a CSV; give --out a name that ends in .csv")
     report_path = out.with_suffix(".report.json")
-    _require_ours(out, report_path, source)
+    _require_other(out, source)
+    for path in (out, report_path):
+        require_replaceable(path, overwrite)
     _require_writable(out)
     with decoders_silenced():
         manifest = scan()
@@ -190,11 +206,11 @@ def _prepare(scan: Callable[[], Manifest], out: Path, verify: bool, processes: i
     manifest = replace(manifest, notes=(*manifest.notes, *(f"{k}: {', '.join(ids)}" for k, ids in lacking.items())))
     if verify:
         manifest, report = _verify(manifest, processes)
-        manifest.save(out)
-        atomic_write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n")
+        manifest.save(out, overwrite)
+        atomic_write_text(report_path, json.dumps(report.to_dict(), indent=1) + "\n", overwrite)
         _print_report(report, report_path, console)
     else:
-        manifest.save(out)
+        manifest.save(out, overwrite)
         report_path.unlink(missing_ok=True)  # one of an earlier run would speak of other clips
         for note in (*manifest.notes, "not verified: durations and flags are unknown"):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
@@ -237,17 +253,10 @@ def _print_report(report: VerificationReport, path: Path, console: Console) -> N
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _require_ours(out: Path, report: Path, source: Path | None) -> None:
-    """Refuse to overwrite what is neither a manifest nor its report, and the table that is read."""
-    from vocalgen.corpora.manifest import is_manifest
-    from vocalgen.corpora.verify import is_report
-
+def _require_other(out: Path, source: Path | None) -> None:
+    """Refuse to write the manifest over the table that is read."""
     if source is not None and out.exists() and source.exists() and out.samefile(source):
         raise VocalgenError(f"{out} is the table that is read; choose another --out")
-    if out.is_file() and not is_manifest(out):
-        raise VocalgenError(f"{out} is there and is no manifest, so it stays; choose another --out")
-    if report.is_file() and not is_report(report):
-        raise VocalgenError(f"{report} is there and is no earlier report, so it stays; choose another --out")
 
 
 def _require_writable(out: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalgen.cli.options import OverwriteOption
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def export(
     study: StudyArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the files.")],
     without_flagged: FlaggedOption = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the ratings for `vocalgen metrics heep` and `vocalgen evaluate --ratings`: long and wide CSV, NPZ; what the
     clips were made for; and tables of all pages and raters.
@@ -42,7 +44,7 @@ def export(
     opened = open_study(study)
     with closing(Store(opened)) as store:
         answers, raters = store.answers(), store.raters()
-    for file in write(opened, answers, raters, out, not without_flagged):
+    for file in write(opened, answers, raters, out, not without_flagged, overwrite):
         print(file)
     names = {*opened.settings.emotions, *(clip.emotion for clip in opened.rated)}
     known = next((name for name, words in VOCABULARIES.items() if all(word in words for word in names)), None)

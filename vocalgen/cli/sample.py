@@ -18,13 +18,15 @@ from vocalgen.cli.options import (
     FormatOption,
     GuidanceOption,
     NoTrimOption,
+    OverwriteOption,
     PsiOption,
     SolverOption,
     StepsOption,
 )
 from vocalgen.emotions import Condition, parse_condition
 from vocalgen.errors import VocalgenError
-from vocalgen.pictures import require_matplotlib
+from vocalgen.ownership import require_replaceable
+from vocalgen.pictures import is_own_picture, require_matplotlib
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -67,6 +69,7 @@ def sample(
     plot: Annotated[
         bool, typer.Option("--plot", metavar="", help="Also draw each clip's log-mel (PNG beside it).")
     ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Make clips for an emotion or a mixture and write them.
 
@@ -99,13 +102,26 @@ def sample(
         for i in range(seed, seed + number)
     ]
     outputs.require_folder(target.folder)
+    for job in jobs:
+        outputs.require_clip(job.path, overwrite)
+        if plot:
+            require_replaceable(job.path.with_suffix(".png"), overwrite, is_own_picture)
     taken = next((job.path for job in jobs if job.path.is_dir()), None)
     if taken is not None:
         raise VocalgenError(f"{taken} is a folder, where a clip should go; choose another --out")
 
     synthesis = outputs.load(folder, device)
     for start in range(0, len(jobs), synthesis.tile):
-        _make(synthesis, jobs[start : start + synthesis.tile], target.format, duration, not no_trim, changes, plot)
+        _make(
+            synthesis,
+            jobs[start : start + synthesis.tile],
+            target.format,
+            duration,
+            not no_trim,
+            changes,
+            plot,
+            overwrite,
+        )
 
 
 def _make(
@@ -116,6 +132,7 @@ def _make(
     trim: bool,
     changes: dict[str, Any],
     plot: bool,
+    overwrite: bool,
 ) -> None:
     """Make a handful of clips, write them and say so."""
     from vocalgen import audio
@@ -128,11 +145,11 @@ def _make(
         **changes,
     )
     for job, clip in zip(jobs, made.clips):
-        audio.write(job.path, clip, made.sample_rate, format)
+        audio.write(job.path, clip, made.sample_rate, format, overwrite)
         print(f"{job.path}  {len(clip) / made.sample_rate:.2f} s  seed {job.seed}", flush=True)
         if plot:
             from vocalgen.generation.picture import draw_mel
 
             picture = job.path.with_suffix(".png")
-            draw_mel(clip, synthesis.mel, picture, f"{job.condition.label}, seed {job.seed}")
+            draw_mel(clip, synthesis.mel, picture, f"{job.condition.label}, seed {job.seed}", overwrite)
             print(f"{picture}", flush=True)

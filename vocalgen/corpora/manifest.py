@@ -182,8 +182,12 @@ class Manifest:
         except VocalgenError as error:
             raise VocalgenError(f"{source}: {error}") from error
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the CSV atomically; files under the manifest's folder are stored relative to it."""
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the CSV atomically; files under the manifest's folder are stored relative to it.
+
+        Raises:
+            VocalgenError: a file is there already and may not be overwritten, or it cannot be written.
+        """
         folder = Path(os.path.abspath(path)).parent
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
@@ -196,7 +200,7 @@ class Manifest:
             numbers = [_number(value) for value in (round(clip.seconds, 6), *clip.intensities)]
             fixed = [clip.id, stored.as_posix(), clip.split, clip.speaker, numbers[0], flags]
             writer.writerow([*fixed, *numbers[1:], *clip.labels])
-        atomic_write_text(path, text.getvalue())
+        atomic_write_text(path, text.getvalue(), overwrite)
 
 
 def is_manifest(path: Path) -> bool:

@@ -32,6 +32,7 @@ from vocalgen.corpora.table import read_text
 from vocalgen.corpora.words import count
 from vocalgen.emotions import SONATA25, one_hot
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import begin_index, remove
 
 EXPECTED = {"train": (516, 16), "validation": (125, 4), "test": (115, 3)}
 """Segments and actors of each split (white paper, table 3, which sums to 756; table 4 gives another split of 753)."""
@@ -265,6 +266,7 @@ def cut(
     missing = sorted({segment.actor for segment in found} - set(splits))
     if missing:
         raise VocalgenError(f"the mapping puts these actors into no split: {', '.join(missing)}; name every actor")
+    begin_index(out)
     clips: list[Clip] = []
     opened: tuple[Path, audio.Wave, int] | None = None
     contents = {recording: _digest(recording) for recording in {segment.recording for segment in found}}
@@ -273,7 +275,7 @@ def cut(
         file = out / f"{segment.id}-{mark[:_MARK]}.flac"
         if not file.is_file():
             for stale in out.glob(f"{segment.id}-{'?' * _MARK}.flac"):
-                stale.unlink()
+                remove(stale)
             if opened is None or opened[0] != segment.recording:
                 opened = (segment.recording, *audio.read(segment.recording))
             _, wave, rate = opened

@@ -91,8 +91,8 @@ def strongest(clip: Clip, emotions: tuple[str, ...]) -> list[str]:
     return [name for name, value in zip(emotions, clip.intensities, strict=True) if value == top > 0.0]
 
 
-def draw(manifest: Manifest, path: str | Path) -> None:
-    """Write a picture: clips per emotion and split, clip durations, flags per split.
+def draw(manifest: Manifest, path: str | Path, overwrite: bool | None = None) -> None:
+    """Write a picture: clips per emotion and split, clip durations, flags per split. `overwrite` as for `save_figure`.
 
     Raises:
         VocalgenError: matplotlib is missing, the suffix is no picture format, or the file cannot be written.
@@ -110,7 +110,7 @@ def draw(manifest: Manifest, path: str | Path) -> None:
         f"{total.clips:,} usable clips, {total.speakers:,} speakers, {total.seconds / 3600:.2f} h"
         f" ({stats.excluded:,} clips left out)"
     )
-    save_figure(figure, path)
+    save_figure(figure, path, overwrite)
 
 
 def _draw_emotions(axes: Any, stats: CorpusStats) -> None:

@@ -32,6 +32,7 @@ from vocalgen.corpora.parallel import parallel_map
 from vocalgen.corpora.table import check_header
 from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import own_folder, remove
 
 CLIPS = 1_880_261
 """Clips of the full corpus (white paper)."""
@@ -199,11 +200,7 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
         if before != made_of:
             raise VocalgenError(f"{target} holds shards of another table or packing; choose another folder")
         return
-    if target.exists() and not target.is_dir():
-        raise VocalgenError(f"{target} is a file; give a folder for the shards")
-    others = sorted(path.name for path in target.glob("[!.]*"))
-    if others:
-        raise VocalgenError(f"{target} holds {others[0]!r} and no shards of vocalgen; give a new or empty folder")
+    own_folder(target, "give a new or empty folder for the shards")
     atomic_write_text(mark, json.dumps(made_of, indent=1) + "\n")
 
 
@@ -221,7 +218,7 @@ def _write(folder: Path, table: Path, out: Path, packing: Packing, shard: Shard)
         and not (before["missing"] and _came(out / f"{_name(shard)}.skipped.tsv", folder))
     ):
         return before
-    done.unlink(missing_ok=True)
+    remove(done)
     counts: dict[str, float] = {"packed": 0, **dict.fromkeys(LEFT_OUT, 0), "seconds": 0.0}
     earlier: dict[int, int] = dict(shard.repeated.tolist())
     with (

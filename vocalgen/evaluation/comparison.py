@@ -53,7 +53,9 @@ def comparison_markdown(report: Mapping[str, Any], measured: Mapping[str, Any], 
     return "\n".join(["# Generators side by side", "", *conditions, "", *table(header, rows), ""])
 
 
-def draw_comparison(report: Mapping[str, Any], measured: Mapping[str, Any], path: str | Path) -> None:
+def draw_comparison(
+    report: Mapping[str, Any], measured: Mapping[str, Any], path: str | Path, overwrite: bool | None = None
+) -> None:
     """Quality against speed: distance / floor with its interval, and accuracy, over clips a second; lines: real clips.
 
     Raises:
@@ -94,7 +96,7 @@ def draw_comparison(report: Mapping[str, Any], measured: Mapping[str, Any], path
         axis.spines[["top", "right"]].set_visible(False)
     left.set_ylim(bottom=min(0.9, left.get_ylim()[0]))
     figure.tight_layout()
-    save_figure(figure, path)
+    save_figure(figure, path, overwrite)
 
 
 def _quality(report: Mapping[str, Any], name: str, section: str, key: str) -> Any:

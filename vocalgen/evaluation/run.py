@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vocalgen.atomic import published
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig
 from vocalgen.emotions import Vocabulary, get_vocabulary, slug
@@ -23,6 +23,7 @@ from vocalgen.evaluation.ratings import Ratings, read_ratings
 from vocalgen.evaluation.report import write_report
 from vocalgen.evaluation.store import Store
 from vocalgen.mel import MEL_24K, LogMel, log_mels
+from vocalgen.ownership import listed, require_own_folder, require_replaceable
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import Clips, FolderClips, RealClips, Wave
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -59,6 +60,7 @@ class Request:
         out: folder for the report.
         ratings: files of human ratings by system.
         device: of the encoders.
+        overwrite: whether files in `out` that vocalgen did not write may be replaced.
         load: of an encoder by name and device, where more than `load_encoder` knows is wanted.
     """
 
@@ -69,6 +71,7 @@ class Request:
     voice: Voice
     ratings: Mapping[str, Path] = field(default_factory=dict)
     device: str = "cpu"
+    overwrite: bool = False
     load: Callable[[str, str], Encoder] = load_encoder
 
 
@@ -79,6 +82,7 @@ def run(request: Request) -> Evaluation:
         VocalgenError: anything that cannot be read, computed or written; nothing is written before all is computed.
     """
     require_matplotlib()
+    require_report_folder(request.out, request.overwrite)
     protocol = request.protocol
     encoders = [request.load(name, request.device) for name in protocol.encoders]
     if len({encoder.name for encoder in encoders}) < len(encoders):
@@ -98,15 +102,23 @@ def run(request: Request) -> Evaluation:
         {"manifest": request.reference.name, "sha256": file_sha256(request.reference)},
     )
     evaluation = evaluate(systems, bench, protocol, ratings)
-    request.out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".report-", dir=request.out) as folder:
-        pictures = draw(evaluation, systems, bench, protocol, Path(folder))
-        write_report(evaluation.report, Path(folder), pictures, players(systems, bench, protocol))
-        for old in request.out.glob("mels*.png"):  # of other systems, if the folder is used again
-            old.unlink()
-        for file in Path(folder).iterdir():
-            file.replace(request.out / file.name)
+    with published(request.out, request.overwrite) as folder:
+        pictures = draw(evaluation, systems, bench, protocol, folder)
+        write_report(evaluation.report, folder, pictures, players(systems, bench, protocol))
     return evaluation
+
+
+def require_report_folder(out: Path, overwrite: bool = False) -> None:
+    """Check that a report may be written into `out`. Creates nothing.
+
+    Raises:
+        VocalgenError: it holds files that vocalgen did not write, or that were changed since.
+    """
+    if overwrite:
+        return
+    require_own_folder(out)
+    for name in listed(out):
+        require_replaceable(out / name, overwrite)
 
 
 def _ratings(path: Path, systems: Mapping[str, Path], name: str, vocabulary: Vocabulary) -> Ratings:

@@ -100,22 +100,25 @@ class Gaussian:
     source: Source
 
 
-def save_embeddings(path: str | os.PathLike[str], embedded: Embedded) -> None:
+def save_embeddings(path: str | os.PathLike[str], embedded: Embedded, overwrite: bool = False) -> None:
     """Write embeddings as npz, whole or not at all.
 
     Raises:
         VocalgenError: the file cannot be written.
     """
-    _save(path, EMBEDDINGS, embedded.source, {name: getattr(embedded, name) for name in ROWS})
+    _save(path, EMBEDDINGS, embedded.source, {name: getattr(embedded, name) for name in ROWS}, overwrite)
 
 
-def save_statistics(path: str | os.PathLike[str], statistics: Statistics, source: Source | None = None) -> None:
+def save_statistics(
+    path: str | os.PathLike[str], statistics: Statistics, source: Source | None = None, overwrite: bool = False
+) -> None:
     """Write statistics as npz, whole or not at all; they come back bit for bit.
 
     Raises:
         VocalgenError: the file cannot be written.
     """
-    _save(path, STATISTICS, source or Source(), {name: np.asarray(getattr(statistics, name)) for name in MOMENTS})
+    moments = {name: np.asarray(getattr(statistics, name)) for name in MOMENTS}
+    _save(path, STATISTICS, source or Source(), moments, overwrite)
 
 
 def load(path: str | os.PathLike[str]) -> Embedded | Gaussian:
@@ -156,9 +159,11 @@ def load_statistics(path: str | os.PathLike[str]) -> Statistics:
     return load(path).statistics
 
 
-def _save(path: str | os.PathLike[str], kind: str, source: Source, arrays: dict[str, NDArray[Any]]) -> None:
+def _save(
+    path: str | os.PathLike[str], kind: str, source: Source, arrays: dict[str, NDArray[Any]], overwrite: bool
+) -> None:
     entries: dict[str, Any] = {"format": np.array(kind), "source": np.array(json.dumps(asdict(source))), **arrays}
-    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+    with atomic_path(path, overwrite) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **entries)
 
 

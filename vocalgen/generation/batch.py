@@ -9,7 +9,6 @@ of K) has seed + i K + k, and its arithmetic does not depend on its neighbours (
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from vocalgen.atomic import atomic_write_text
 from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.settings import Settings, require_seeds
+from vocalgen.ownership import own_folder, remove, require_own_folder
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -199,6 +199,7 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
     Raises:
         VocalgenError: the folder holds clips of another recipe, or files of another origin.
     """
+    require_own_folder(folder)
     stored = folder / RUN
     wanted = json.loads(json.dumps(recipe.to_dict()))
     if stored.is_file():
@@ -214,10 +215,8 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
             )
         if first:
             _sweep(folder)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise VocalgenError(f"{folder} holds files but no {RUN}; choose a new or empty folder")
     else:
-        atomic_write_text(stored, json.dumps(wanted, indent=1) + "\n")
+        atomic_write_text(own_folder(folder) / RUN, json.dumps(wanted, indent=1) + "\n")
 
 
 def finished(folder: Path) -> dict[str, dict[str, Any]]:
@@ -231,7 +230,7 @@ def conclude(folder: Path) -> int:
     """Join the manifests of all batches to `manifest.jsonl`; the number of clips in it."""
     lines = sorted(finished(folder).values(), key=lambda line: (_hot(line["intensities"]), line["seed"]))
     atomic_write_text(folder / MANIFEST, "".join(json.dumps(line) + "\n" for line in lines))
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    remove(folder / PARTS)
     return len(lines)
 
 
@@ -260,4 +259,4 @@ def _sweep(folder: Path) -> None:
         atomic_write_text(folder / PARTS / RESUMED, joined)
     for part in parts:
         if part.name != RESUMED:
-            part.unlink()
+            remove(part)

@@ -12,8 +12,10 @@ from vocalgen.mel import LogMel, MelConfig
 from vocalgen.pictures import new_figure, save_figure
 
 
-def draw_mel(wave: NDArray[np.float32], config: MelConfig, path: Path, title: str = "") -> None:
-    """Draw the log-mel of a wave (samples,) to `path` (.png, .svg, .pdf).
+def draw_mel(
+    wave: NDArray[np.float32], config: MelConfig, path: Path, title: str = "", overwrite: bool | None = None
+) -> None:
+    """Draw the log-mel of a wave (samples,) to `path` (.png, .svg, .pdf); `overwrite` as for `save_figure`.
 
     Raises:
         VocalgenError: matplotlib is missing, the wave is shorter than a window, or the file cannot be written.
@@ -33,4 +35,4 @@ def draw_mel(wave: NDArray[np.float32], config: MelConfig, path: Path, title: st
     )
     axes.set(xlabel="seconds", ylabel="mel band", title=title)
     figure.colorbar(image, label="ln amplitude")
-    save_figure(figure, path)
+    save_figure(figure, path, overwrite)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import begin_index, require_replaceable
 from vocalgen.rating.answers import Answer, Rater, kept, rater_name
 from vocalgen.rating.study import Settings, Study
 
@@ -24,7 +25,12 @@ Row = Sequence[object]
 
 
 def export(
-    study: Study, answers: Sequence[Answer], raters: Sequence[Rater], folder: str | Path, flagged: bool = True
+    study: Study,
+    answers: Sequence[Answer],
+    raters: Sequence[Rater],
+    folder: str | Path,
+    flagged: bool = True,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write the ratings that count, and what there is beside them; raters are called by numbers.
 
@@ -38,6 +44,7 @@ def export(
 
     Args:
         flagged: whether the first three hold what flagged raters said.
+        overwrite: whether files of these names that vocalgen did not write may be replaced.
 
     Raises:
         VocalgenError: nobody who counts has rated anything yet; the folder cannot be written.
@@ -48,13 +55,17 @@ def export(
         others = "" if flagged else " but flagged raters"
         raise VocalgenError(f"{study.folder}: nobody{others} has rated a clip yet; there is nothing to export")
     folder = Path(folder)
-    atomic_write_text(folder / LONG, _csv(_long(study, counted)))
-    atomic_write_text(folder / WIDE, _csv(_wide(study, counted)))
-    _save_arrays(study, counted, folder / ARRAYS)
-    atomic_write_text(folder / TARGETS, _csv([("clip", "emotion"), *_targets(study)]))
-    atomic_write_text(folder / PAGES, _csv(_pages(study, present)))
-    atomic_write_text(folder / RATERS, _csv(_raters(raters, present)))
-    return [folder / name for name in (LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS)]
+    names = (LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS)
+    for name in names:
+        require_replaceable(folder / name, overwrite)
+    begin_index(folder)
+    atomic_write_text(folder / LONG, _csv(_long(study, counted)), overwrite)
+    atomic_write_text(folder / WIDE, _csv(_wide(study, counted)), overwrite)
+    _save_arrays(study, counted, folder / ARRAYS, overwrite)
+    atomic_write_text(folder / TARGETS, _csv([("clip", "emotion"), *_targets(study)]), overwrite)
+    atomic_write_text(folder / PAGES, _csv(_pages(study, present)), overwrite)
+    atomic_write_text(folder / RATERS, _csv(_raters(raters, present)), overwrite)
+    return [folder / name for name in names]
 
 
 def rating_array(
@@ -96,11 +107,11 @@ def _targets(study: Study) -> Sequence[Row]:
     return sorted((clip.clip, clip.emotion) for clip in study.rated)
 
 
-def _save_arrays(study: Study, answers: Sequence[Answer], file: Path) -> None:
+def _save_arrays(study: Study, answers: Sequence[Answer], file: Path, overwrite: bool) -> None:
     settings = study.settings
     values, raters, heard = rating_array(answers, settings.emotions)
     order = sorted(range(len(heard)), key=lambda place: study.by_key[heard[place]].clip)
-    with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+    with atomic_path(file, overwrite) as temporary, open(temporary, "wb") as stream:
         np.savez(
             stream,
             values=1 + 99 * (values[:, order] - settings.low) / (settings.high - settings.low),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +26,7 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import WaveCache, recording_marks, unchanged
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import begin_index, remove
 from vocalgen.progress import progress
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -184,7 +184,7 @@ def _complete(
             part = _save_part(parts, chunk, values)
             known |= {row: (part, line) for line, row in enumerate(chunk)}
         _write(file, rows, known, encoder)
-        shutil.rmtree(parts, ignore_errors=True)
+        remove(parts)
         return Stored(list(rows), np.load(file, mmap_mode="r"), file_state(file)), len(missing)
 
 
@@ -212,6 +212,7 @@ def _embed(encoder: Encoder, cache: WaveCache, rows: Sequence[int], clips: Seque
 
 
 def _save_part(folder: Path, rows: Sequence[Row], values: Values) -> Path:
+    begin_index(folder.parent, cache=True)
     part = folder / f"{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}.npz"
     with atomic_path(part) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, rows=np.array(rows, dtype=np.str_), values=values)
@@ -233,7 +234,7 @@ def _known(file: Path, parts: Path) -> dict[Row, tuple[Path, int]]:
         if whole:
             known |= {(clip, mark): (part, line) for line, (clip, mark) in enumerate(rows)}
         else:
-            part.unlink(missing_ok=True)
+            remove(part)
     return known
 
 

@@ -27,6 +27,7 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.table import separator_hint
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import begin_index, remove
 from vocalgen.recognition.encoders import is_given
 from vocalgen.recognition.features import Features, feature_folder, features_of, file_state
 from vocalgen.shipped import file_sha256
@@ -101,8 +102,8 @@ def _remove_earlier(file: Path, name: str, source: Path) -> None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             of = json.loads(described.read_text(encoding="utf-8"))["source"]
             if of == str(source.resolve()) and described.stem != file.stem:
-                described.unlink()
-                described.with_suffix(".npy").unlink()
+                remove(described)
+                remove(described.with_suffix(".npy"))
 
 
 def _convert(source: Path, tables: Tables, ids: Sequence[str], file: Path) -> str:
@@ -112,6 +113,7 @@ def _convert(source: Path, tables: Tables, ids: Sequence[str], file: Path) -> st
     if first is None:
         raise VocalgenError(f"{source} has no rows of clips of the manifest, such as {ids[0]}")
     filled = np.zeros(len(ids), dtype=bool)
+    begin_index(file.parent, cache=True)
     with atomic_path(file) as temporary:
         shape = (len(ids), len(first[2]))
         values: Any = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)

@@ -16,7 +16,7 @@ from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
 from vocalgen.script import add_debug, reported
-from vocalgen.training.loop import Objective, Trainer, plain_values
+from vocalgen.training.loop import Objective, Trainer, plain_values, require_run_folder
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def _main(choose: Callable[[argparse.Namespace], Kind], arguments: Sequence[str]
     with reported("stopped; repeat the command to go on from the last save", options.debug):
         config_class, objective_class = choose(options)
         config = load_config(config_class, options.config, options.overrides)
+        require_run_folder(config.loop.run)
         try:
             objective = objective_class(config)
         except ValueError as error:  # sizes that do not fit together

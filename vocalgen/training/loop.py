@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, sweep
 from vocalgen.data import StepSampler, collate, step_seed
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.training.record import Previews, Record
 
 logger = logging.getLogger(__name__)
@@ -160,6 +160,7 @@ class Trainer:
         # Said outright, several processes on a CPU find each other however they were launched.
         self.accelerator = objective.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.run = Path(config.run)
+        require_run_folder(self.run)
         objective.grad_clip = config.grad_clip
         for name, network in objective.networks.items():
             objective.networks[name] = self.accelerator.prepare_model(network)
@@ -174,6 +175,7 @@ class Trainer:
         }
         self.step = self._resume()
         if self.accelerator.is_main_process:
+            own_folder(self.run)
             for folder in (self.run, self.run / "state", self.run / "samples"):
                 sweep(folder)
             self._describe(resolved)
@@ -247,9 +249,7 @@ class Trainer:
 
     def _log(self, window: list[dict[str, Tensor]], rate: float, record: Record | None) -> None:
         means = {
-            key: float(
-                torch.stack([entry[key].float() for entry in window if key in entry]).mean()
-            )
+            key: float(torch.stack([entry[key].float() for entry in window if key in entry]).mean())
             for key in dict.fromkeys(key for entry in window for key in entry)
         }
         if record is not None:
@@ -281,11 +281,11 @@ class Trainer:
         }
         if self.accelerator.scaler is not None:  # float16
             state["scaler"] = self.accelerator.scaler.state_dict()
-        with atomic_path(self._state_path(self.step)) as folder:
+        with atomic_path(self._state_path(self.step), cache=True) as folder:
             folder.mkdir()
             torch.save(state, folder / "state.pt")
         for old in self._saved()[: -self.config.keep]:
-            shutil.rmtree(self._state_path(old))
+            remove(self._state_path(old))
 
     def _saved(self) -> list[int]:
         folders = self.run.glob("state/step-*")
@@ -324,6 +324,17 @@ class Trainer:
     def _describe(self, resolved: Any) -> None:
         atomic_write_text(self.run / "config.yaml", yaml.safe_dump(plain_values(resolved), sort_keys=False))
         atomic_write_text(self.run / "environment.json", json.dumps(environment(self.accelerator), indent=2))
+
+
+def require_run_folder(run: str | Path) -> None:
+    """Check that training may write into a run folder. Creates nothing.
+
+    Raises:
+        VocalgenError: it holds files of other origin, or somebody has changed the files that a run writes.
+    """
+    require_own_folder(run, "choose a new folder as loop.run")
+    for name in ("config.yaml", "environment.json", "export"):
+        require_replaceable(Path(run) / name)
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vocalgen import audio
 from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.ownership import record
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Record:
     def __init__(self, run: Path, step: int) -> None:
         self.samples, self.log = run / "samples", run / "metrics.jsonl"
         self.tracker = _tracker(run, step)
+        record(self.log, grows=True)
         if self.log.is_file():
             self._forget_after(step)
 
@@ -85,4 +87,7 @@ def _tracker(run: Path, step: int) -> Any:
     except ImportError:
         logger.warning("TensorBoard is not installed (pip install 'vocalgen[train]'); only metrics.jsonl is written")
         return None
-    return SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+    writer = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1 if step else None)
+    for events in (run / "tensorboard").glob("events.*"):
+        record(events, grows=True)
+    return writer
