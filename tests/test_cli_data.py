@@ -75,7 +75,7 @@ def test_prepare_without_verification(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "manifest.csv"
     report = {"clips": 1, "counts": {}, "problems": []}
     (tmp_path / "manifest.report.json").write_text(json.dumps(report))
-    printed = run("prepare", "emogator", corpus, "--out", out, "--no-verify")
+    printed = run("prepare", "emogator", corpus, "--out", out, "--no-verify", "--overwrite")
     assert "not verified" in printed
     manifest = Manifest.load(out)
     assert np.isnan([clip.seconds for clip in manifest]).all() and len(manifest.usable()) == 9
@@ -91,7 +91,9 @@ def test_prepare_folder_twice_with_the_manifest_beside_the_table(tmp_path: Path)
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     out = tmp_path / "manifest.csv"
     for _ in range(2):
-        printed = run("prepare", "folder", tmp_path, "-o", out, "--vocabulary", "emogator-30", *ONE_PROCESS)
+        printed = run(
+            "prepare", "folder", tmp_path, "-o", out, "--vocabulary", "emogator-30", "--overwrite", *ONE_PROCESS
+        )
         assert "Awkwardness is approximated by Embarrassment" in printed
         assert "splits drawn by speaker" in printed
     assert [len(Manifest.load(out).split(name)) for name in ("train", "validation", "test")] == [2, 1, 1]
@@ -145,29 +147,32 @@ def test_prepare_lists_clips_without_labels(tmp_path: Path) -> None:
     assert f" ... all of it in {out.with_suffix('.report.json')}\n" in printed
     notes = json.loads(out.with_suffix(".report.json").read_text())["notes"]
     assert notes[1] == f"9 train clips with unknown emotions: {', '.join(f'{k:040d}' for k in range(9))}"
-    assert f"note: {notes[1]}\n" in run("prepare", "folder", tmp_path / "own.csv", "-o", out, "--no-verify")
+    assert f"note: {notes[1]}\n" in run(
+        "prepare", "folder", tmp_path / "own.csv", "-o", out, "--no-verify", "--overwrite"
+    )
 
 
-def test_prepare_overwrites_manifests_and_reports_only(tmp_path: Path) -> None:
+def test_prepare_overwrites_on_request_only(tmp_path: Path) -> None:
     text = "file,emotion,split\na.wav,awe,train\n"
     table, report = tmp_path / "own.csv", tmp_path / "made.report.json"
     table.write_text(text)
     for source, words in (
         (["folder", table], "is the table that"),
-        (["folder", tmp_path], "own.csv is there and is no"),
+        (["folder", tmp_path], "own.csv exists and was not written by vocalgen"),
     ):
         assert words in refusal("prepare", *source, "--out", table, "--no-verify")
     assert table.read_text() == text
     report.write_text('{"weights": 3}')
     arguments = ["prepare", "folder", table, "--out", tmp_path / "made.csv", "--no-verify"]
-    assert "made.report.json is there and is no earlier report" in refusal(*arguments)
+    assert "made.report.json exists and was not written by vocalgen" in refusal(*arguments)
     assert json.loads(report.read_text()) == {"weights": 3} and not (tmp_path / "made.csv").exists()
     report.unlink()
     run(*arguments)
-    run(*arguments)
+    assert "made.csv exists" in refusal(*arguments)
+    run(*arguments, "--overwrite")
     made = (tmp_path / "made.csv").read_text()
     again = ["prepare", "folder", tmp_path / "made.csv", "--no-verify", "--out"]
-    assert "is the table that is read" in refusal(*again, tmp_path / "made.csv")
+    assert "is the table that is read" in refusal(*again, tmp_path / "made.csv", "--overwrite")
     assert (tmp_path / "made.csv").read_text() == made
 
 

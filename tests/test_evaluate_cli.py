@@ -31,6 +31,7 @@ from vocalgen.evaluation.schema import check_report
 from vocalgen.evaluation.store import Store
 from vocalgen.models.classifier import MelClassifier
 from vocalgen.models.griffin_lim import griffin_lim
+from vocalgen.ownership import INDEX
 from vocalgen.rating.store import Store as Answers
 from vocalgen.rating.study import open_study
 from vocalgen.recognition.scores import Scores
@@ -118,7 +119,7 @@ def good(corpus: Path, evaluate: Callable[..., Done]) -> Done:
 def test_a_run_leaves_the_report_and_nothing_else(corpus: Path, good: Done) -> None:
     report = report_of(good)
     assert good.out == str(corpus / "first" / "report.html") and "warning" not in good.err
-    assert names(corpus / "first") == FILES | {"mels.png"}
+    assert names(corpus / "first") == FILES | {"mels.png", INDEX}
     assert all((corpus / "first" / name).stat().st_size > 500 for name in FILES)
     assert (corpus / "first" / "distances.png").read_bytes().startswith(b"\x89PNG")
     assert (report["systems"], report["warnings"]) == (["good"], [])
@@ -292,7 +293,7 @@ def test_two_systems_by_name_and_by_folder(corpus: Path, good: Done, evaluate: C
                     "-o", corpus / "two")  # fmt: skip
     report = report_of(done)
     assert report["systems"] == ["a=b", "ours, final"]
-    assert names(corpus / "two") == FILES | {"mels-a-b.png", "mels-ours-final.png"}
+    assert names(corpus / "two") == FILES | {"mels-a-b.png", "mels-ours-final.png", INDEX}
     assert "a=b: no clips of Awe; its means are over the others" in report["warnings"]
     rows = report["sections"]["distance"]["rows"]
     assert set(rows["a=b"]["emotions"]) == {"Amusement", "Surprise (Positive)"}

@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus with its packed audio, and an encoder beside it."""
     folder = tmp_path_factory.mktemp("made")
     table = Manifest.load(write_corpus(folder / "corpus"))
-    table.where(row % 4 == 0 for row in range(len(table))).save(folder / "corpus" / "manifest.csv")
+    table.where(row % 4 == 0 for row in range(len(table))).save(folder / "corpus" / "manifest.csv", overwrite=True)
     prepare = CacheConfig(sample_rate=RATE)
     manifest = folder / "corpus" / "manifest.csv"
     assert len(WaveCache.of(manifest, cache_folder(manifest, prepare), prepare, processes=1)) == CLIPS
@@ -341,7 +341,7 @@ def test_only_what_changed_is_computed_again(manifest: Path, encoder: str, heard
     table = Manifest.load(manifest)
     audio.write(table.rows[2].file, burst(2, 0.7, RATE, seed=99), RATE)
     kept = table.where(row != 4 for row in range(len(table)))
-    kept.save(manifest)
+    kept.save(manifest, overwrite=True)
     heard.clear()
     after = features_of(manifest, encoder)
     assert sum(heard) == after.new == 1
@@ -397,7 +397,7 @@ def test_encoders_that_fail_are_named(manifest: Path, encoder: str, monkeypatch:
 def test_opensmile_names_its_columns(manifest: Path) -> None:
     pytest.importorskip("opensmile")
     table = Manifest.load(manifest)
-    table.where(row < 3 for row in range(len(table))).save(manifest)
+    table.where(row < 3 for row in range(len(table))).save(manifest, overwrite=True)
     found = features_of(manifest, "eGeMAPSv02")
     assert found.values.shape == (3, 88)
     (file,) = manifest.parent.glob("manifest-features/*.json")

@@ -22,6 +22,7 @@ from vocalgen.generation.batch import MANIFEST, PARTS, RUN, Job, Recipe, Run, co
 from vocalgen.generation.checkpoint import checkpoint_sha256
 from vocalgen.generation.settings import Sampling
 from vocalgen.generation.synthesis import Synthesis
+from vocalgen.ownership import INDEX, own_folder
 
 EMOTIONS = ("awe", "fear", "relief")
 
@@ -42,7 +43,7 @@ def fill(synthesis: Synthesis, folder: Path, per_emotion: int = 4, world: int = 
 
 
 def digests(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != INDEX]
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -197,8 +198,10 @@ def test_a_folder_of_other_clips_is_refused(
 
 def test_a_folder_of_unknown_files_is_refused(synthesis: Synthesis, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(VocalgenError, match=r"no run\.json"):
+    with pytest.raises(VocalgenError, match=r"thesis\.tex"):
         prepare(tmp_path, Recipe("0", 0, synthesis.settings()))
+    (tmp_path / "thesis.tex").unlink()
+    own_folder(tmp_path)
     (tmp_path / RUN).write_text("{")
     with pytest.raises(VocalgenError, match="damaged"):
         prepare(tmp_path, Recipe("0", 0, synthesis.settings()))

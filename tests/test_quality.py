@@ -29,6 +29,7 @@ from vocalgen.evaluation.protocol import Protocol, load_protocol
 from vocalgen.evaluation.run import Request, run
 from vocalgen.evaluation.schema import check_report
 from vocalgen.models.griffin_lim import griffin_lim
+from vocalgen.ownership import INDEX
 from vocalgen.recognition.clips import FolderClips, RealClips
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.classifier import ClassifierConfig, ClassifierObjective
@@ -307,7 +308,7 @@ def test_the_verb_writes_a_report_that_follows_the_schema(
     assert stopped.value.code == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "report.html")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "report.json", "report.md", "report.html", "distances.png", "confusion.png", "between.png", "mels.png"
+        "report.json", "report.md", "report.html", "distances.png", "confusion.png", "between.png", "mels.png", INDEX
     }  # fmt: skip
     stored = json.loads((tmp_path / "out" / "report.json").read_text())
     check_report(stored)
@@ -327,7 +328,7 @@ def test_the_verb_writes_a_report_that_follows_the_schema(
         (["CORPUS/good", "--encoder", "unknown"], "unknown: no encoder"),
         (["CORPUS/good", "-e", "awf"], "awf"),
         (["CORPUS/good", "-n", "0"], "per_emotion is 0"),
-        (["CORPUS/good", "--out", "CORPUS/manifest.csv"], "it is a file; choose a folder"),
+        (["CORPUS/good", "--out", "CORPUS/manifest.csv"], "is a file; choose a new or empty folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

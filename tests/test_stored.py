@@ -228,7 +228,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(np, "savez", fails)
     with pytest.raises(VocalgenError, match=r"cannot write .*a\.npz: No space left"):
-        save_embeddings(tmp_path / "a.npz", embedded(10))
+        save_embeddings(tmp_path / "a.npz", embedded(10), overwrite=True)
     assert (tmp_path / "a.npz").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 

@@ -26,6 +26,7 @@ from vocalgen.mel import MEL_16K_EXVO
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.denoiser import preconditioning
 from vocalgen.models.transformer import Conditioning, MelTransformer
+from vocalgen.ownership import own_folder
 from vocalgen.training import entry
 from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjective
 from vocalgen.training.classifier import ClassifierConfig
@@ -262,6 +263,7 @@ def test_leftovers_of_killed_runs_are_swept(corpus: Path, tmp_path: Path) -> Non
         path.mkdir(parents=True)
         (path / "half").write_text("")
     left[2].write_text("of a living process")
+    own_folder(run)
     (run / ".keep").write_text("somebody's")
     trained("autoencoder", corpus, run, 1)
     assert [path.exists() for path in left] == [False, False, True]

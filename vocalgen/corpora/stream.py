@@ -200,7 +200,7 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
         if before != made_of:
             raise VocalgenError(f"{target} holds shards of another table or packing; choose another folder")
         return
-    own_folder(target, "give a new or empty folder for the shards")
+    own_folder(target, "give a new or empty folder for the shards", cache=True)
     atomic_write_text(mark, json.dumps(made_of, indent=1) + "\n")
 
 
