@@ -1,0 +1,228 @@
+"""Every verb and recipe that writes, pointed at files of the user's: it refuses, and every byte stays."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bursts import burst
+from conftest import Command
+from small_corpus import write_corpus
+from small_study import SETTINGS, write_clips
+
+from vocalgen import audio
+from vocalgen.cli.main import VERBS, load_verb
+from vocalgen.ownership import INDEX
+
+Arguments = Callable[[Path], list[object]]
+"""From a folder of the user's to the arguments of a command that would write there."""
+
+READ_ONLY = {
+    "doctor", "info", "data verify", "submission check", "rate invite", "rate serve", "rate codes", "rate report",
+    "rate flag", "metrics fid", "metrics fid-infinity", "metrics kad", "metrics manifold", "metrics vendi",
+    "metrics heep", "metrics s-gen", "metrics agreement", "metrics ccc", "metrics pearson", "metrics spearman",
+    "metrics mae", "metrics uar", "metrics s-mtl",
+}  # fmt: skip
+"""Verbs that write no file of their own choice."""
+
+TRAINING = {
+    "train_autoencoder.py": "autoencoder.yaml",
+    "train_diffusion.py": "diffusion.yaml",
+    "train_gan.py": "stylegan2.yaml",
+    "train_recogniser.py": "classifier.yaml",
+    "train_vocoder.py": "source_filter.yaml",
+}
+"""Recipes, and a configuration of each."""
+
+
+def verbs() -> Iterator[str]:
+    """Names of all verbs, of groups with the name of their command."""
+    for name in VERBS:
+        verb = load_verb(name)
+        if not hasattr(verb, "commands"):
+            yield name
+            continue
+        for command, inner in verb.commands.items():
+            if hasattr(inner, "commands"):
+                yield from (f"{name} {command} {each}" for each in inner.commands)
+            else:
+                yield f"{name} {command}"
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str]:
+    """Every file, link and folder below `folder`, with content, target and mode."""
+    found: dict[str, bytes | str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            found[name] = f"-> {os.readlink(path)}"
+        elif path.is_dir():
+            found[name] = "folder"
+        else:
+            found[name] = path.read_bytes() + oct(path.stat().st_mode).encode()
+    return found
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest with clips, a table of embeddings and a frozen study beside it."""
+    from vocalgen.rating.freeze import freeze
+
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder)
+    clips = write_clips(folder / "clips")
+    freeze(folder / "study", SETTINGS, clips, 2, None)
+    np.savez(folder / "e.npz", x=np.zeros((2, 2)))
+    return folder
+
+
+@pytest.fixture
+def home(corpus: Path, tmp_path: Path) -> Path:
+    """A folder of the user's, in every state that files can have, with names that vocalgen itself would choose."""
+    folder = tmp_path / "home"
+    for name in ("awe", ".git", "state", "export"):
+        (folder / name).mkdir(parents=True)
+    precious = [
+        "thesis.txt", ".hidden", ".git/HEAD", "awe/awe-3.wav", "awe-0.wav", "awe-0.png", "000.wav", "config.yaml",
+        "report.md", "report.json", "report.html", "mels-mine.png", "run.json", "manifest.jsonl", "model_index.json",
+        "config.json", "index.json", "audio.i16", "latents.npy", "key", "metrics.jsonl", "ratings_long.csv",
+        "targets.csv", "made.csv", "made.report.json", "e.npz", "figure.png", "shard-00000.tar", "made-of.json",
+        "predictions.safetensors", "state/step-1", "export/config.json", "study.yaml", "comparison.json",
+    ]  # fmt: skip
+    for name in precious:
+        (folder / name).write_text(f"precious {name}")
+    audio_file = folder / "laugh.wav"
+    shutil.copyfile(next((corpus / "clips" / "awe").iterdir()), audio_file)
+    (tmp_path / "outside.txt").write_text("outside")
+    (folder / "link").symlink_to(tmp_path / "outside.txt")
+    (folder / "awe" / "awe-3.wav").chmod(0o400)
+    return folder
+
+
+def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments]]:
+    """By verb, commands that would replace or remove something of the user's."""
+    model, manifest = ["--checkpoint", checkpoint, "--device", "cpu"], corpus / "manifest.csv"
+    clips = corpus / "clips"
+    prepare = ["--no-verify", "--out"]
+    return {
+        "sample": [
+            lambda home: ["sample", "-e", "awe", *model, "--out", home],
+            lambda home: ["sample", "-e", "awe", *model, "--out", home / "awe-0.wav"],
+            lambda home: ["sample", "-e", "awe", "--seed", 1, *model, "--plot", "--out", home / "awe-0.wav"],
+        ],
+        "generate": [lambda home: ["generate", "-e", "awe", *model, "--per-emotion", 1, "--out", home]],
+        "interpolate": [
+            lambda home: ["interpolate", "--from", "awe", "--to", "fear", "-n", 2, *model, "--out", home],
+            lambda home: ["interpolate", "--from", "awe", "--to", "fear", *model, "--out", home / "awe-0.wav"],
+        ],
+        "invert": [
+            lambda home: ["invert", home / "laugh.wav", "-e", "awe", "--checkpoint", gan, "--steps", 1, "--out", home],
+            lambda home: ["invert", home / "laugh.wav", "-e", "awe", "--checkpoint", gan, "--overwrite", "-o", home],
+        ],
+        "embed": [lambda home: ["embed", clips, "--out", home / "e.npz", "--device", "cpu"]],
+        "classify": [
+            lambda home: ["classify", home / "laugh.wav", "-m", "emogator-classifier-24k", "-o", home / "made.csv"],
+        ],
+        "evaluate": [lambda home: ["evaluate", clips, "--reference", manifest, "--out", home]],
+        "benchmark": [lambda home: ["benchmark", "emogator", "--data", manifest, "--system", "mlp", "--out", home]],
+        "data prepare folder": [lambda home: ["data", "prepare", "folder", clips, *prepare, home / "made.csv"]],
+        "data prepare emogator": [lambda home: ["data", "prepare", "emogator", clips, *prepare, home / "made.csv"]],
+        "data prepare hume-vocalburst": [
+            lambda home: ["data", "prepare", "hume-vocalburst", clips, *prepare, home / "made.csv"]
+        ],
+        "data prepare hume-prosody": [
+            lambda home: ["data", "prepare", "hume-prosody", clips, *prepare, home / "made.csv"]
+        ],
+        "data prepare modulate-sonata": [
+            lambda home: ["data", "prepare", "modulate-sonata", clips, corpus / "x.yaml", *prepare, home / "made.csv"]
+        ],
+        "data prepare modulate-stream": [
+            lambda home: ["data", "prepare", "modulate-stream", clips, "--table", corpus / "t.tsv", "--out", home]
+        ],
+        "data features": [],  # below: what is beside a manifest
+        "data stats": [lambda home: ["data", "stats", manifest, "--figure", home / "figure.png"]],
+        "metrics statistics": [lambda home: ["metrics", "statistics", corpus / "e.npz", "--out", home / "e.npz"]],
+        "rate new": [lambda home: ["rate", "new", home, "--clips", clips, "--per-emotion", 1]],
+        "rate export": [lambda home: ["rate", "export", corpus / "study", "--out", home]],
+    }
+
+
+def test_every_verb_is_walked(corpus: Path, debug_checkpoint: Path) -> None:
+    assert set(verbs()) == READ_ONLY | set(cases(corpus, debug_checkpoint, debug_checkpoint))
+
+
+@pytest.mark.parametrize("verb", sorted(cases(Path(), Path(), Path())))
+def test_a_verb_keeps_files_of_other_origin(
+    verb: str, corpus: Path, home: Path, debug_checkpoint: Path, gan: Path, command: Command
+) -> None:
+    before = snapshot(home.parent)
+    for arguments in cases(corpus, debug_checkpoint, gan)[verb]:
+        ran = command(*arguments(home))
+        assert ran.code == 2 and ran.err.startswith("error: ") and "Traceback" not in ran.err, (verb, ran)
+        assert snapshot(home.parent) == before, verb
+
+
+@pytest.mark.parametrize("script", sorted(TRAINING))
+@pytest.mark.parametrize("setting", ["loop.run", "data.cache", "latents"])
+def test_a_recipe_keeps_files_of_other_origin(
+    script: str,
+    setting: str,
+    corpus: Path,
+    home: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if setting == "latents" and script not in ("train_diffusion.py", "train_gan.py"):
+        pytest.skip("this recipe has no latents")
+    before = snapshot(home)
+    places = {"loop.run": home.parent / "run", "data.cache": corpus / "cache", setting: home}
+    if script in ("train_diffusion.py", "train_gan.py"):
+        places["autoencoder"] = root / "checkpoints" / "emogator-diffusion-24k" / "autoencoder"
+    elif script == "train_vocoder.py":
+        places["autoencoder"] = "null"
+    overrides = [f"{name}={place}" for name, place in places.items()]
+    recipe = root / "recipes" / "emogator" / TRAINING[script]
+    monkeypatch.setattr(
+        sys, "argv", [script, str(recipe), f"data.manifest={corpus / 'manifest.csv'}", "loop.steps=1", *overrides]
+    )
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(root / "recipes" / script), run_name="__main__")
+    assert stopped.value.code == 2 and "which vocalgen did not write" in capsys.readouterr().err
+    assert snapshot(home) == before
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from debug import debug_stylegan2
+
+    folder = tmp_path_factory.mktemp("gan") / "debug"
+    debug_stylegan2().save_pretrained(folder)
+    return folder
+
+
+def test_a_folder_with_the_name_of_a_cache_is_kept(corpus: Path, tmp_path: Path, command: Command) -> None:
+    """Recordings in X-24k beside X.csv, with clips that all verbs which read a manifest would cache there."""
+    shutil.copyfile(corpus / "manifest.csv", corpus / "mine.csv")
+    for name in ("mine-24k", "mine-16k", "mine-features", "mine-measured"):
+        audio.write(corpus / name / "awe" / "1.wav", burst(0, 0.3, 8000), 8000)
+    before = {name: snapshot(corpus / name) for name in ("mine-24k", "mine-16k", "mine-features", "mine-measured")}
+    manifest = corpus / "mine.csv"
+    commands: list[list[object]] = [
+        ["embed", manifest, "--split", "train", "--out", tmp_path / "e.npz", "--device", "cpu"],
+        ["data", "features", manifest, "--encoder", "log-mel", "--device", "cpu"],
+        ["benchmark", "emogator", "--data", manifest, "--system", "mlp", "--encoder", "log-mel", "--seeds", 1,
+         "--out", tmp_path / "b"],
+    ]  # fmt: skip
+    for arguments in commands:
+        ran = command(*arguments)
+        assert ran.code == 2 and "mine-24k would be replaced, but holds 'awe/1.wav'" in ran.err, ran
+        for name, files in before.items():
+            assert {key: value for key, value in snapshot(corpus / name).items() if key != INDEX} == files
+    assert not (tmp_path / "e.npz").exists()
