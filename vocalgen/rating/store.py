@@ -32,6 +32,15 @@ from vocalgen.rating.study import RATINGS, Study
 AWAY = 24 * 3600.0
 """Seconds after which a rater who does nothing is no longer counted on for the clips that are left to hear."""
 
+CODE_LETTERS, CODE_LENGTH = "BCDFGHJKLMNPQRSTVWXZ", 8
+"""Alphabet and length of completion codes: capital consonants form no number, date or truth value.
+
+Spreadsheets and data frames therefore keep them as they are.
+"""
+
+MAX_SECONDS, MAX_PLAYS = 1e6, 10**6
+"""Largest time and number of plays of a page that are stored; larger ones are cut to these."""
+
 HEARD = """
 WITH counted AS (
     SELECT rater.id, coalesce(max(saved), consented) > ? AS present FROM rater JOIN page ON page.rater = rater.id
@@ -48,6 +57,11 @@ GROUP BY clip
 def create_ratings(folder: Path) -> None:
     """The database of a new study in which nobody was invited yet."""
     create(folder / RATINGS, TABLES, VERSION)
+
+
+def completion_code() -> str:
+    """Random completion code of a rater."""
+    return "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
 
 
 class Store:
@@ -87,7 +101,7 @@ class Store:
                 (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM rater").fetchone()
                 database.execute(
                     "INSERT INTO rater (id, token_sha256, emotions, code) VALUES (?, ?, ?, ?)",
-                    (number, token_hash(token), json.dumps(emotion_order(self.study, number)), secrets.token_hex(4)),
+                    (number, token_hash(token), json.dumps(emotion_order(self.study, number)), completion_code()),
                 )
 
         self.database.write(work)
@@ -160,6 +174,8 @@ class Store:
     def save(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Standing:
         """Save a page, whole or not at all; when this returns, it is on disk. Saving the same again changes nothing.
 
+        Times and numbers of plays beyond the limits are cut to them, because clocks jump and pages stay open for days.
+
         Raises:
             VocalgenError: unknown token or page, a page out of turn, emotions missing or unknown, values off the
                 scale, a clip that was never heard; a page that was saved with other values.
@@ -169,9 +185,8 @@ class Store:
     def saving(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Future[Standing]:
         """As `save`, without waiting; what is wrong with the values themselves is raised at once."""
         self._require_values(values, plays, seconds)
-        return self.database.submit(
-            lambda database: self._save(database, token, place, dict(values), plays, float(seconds))
-        )
+        heard, spent = min(plays, MAX_PLAYS), float(min(max(seconds, 0), MAX_SECONDS))
+        return self.database.submit(lambda database: self._save(database, token, place, dict(values), heard, spent))
 
     def code(self, token: str) -> str:
         """The completion code.
@@ -291,7 +306,7 @@ class Store:
         for emotion, value in values.items():
             if type(value) is not int or not settings.low <= value <= settings.high:
                 raise VocalgenError(f"{emotion}: {value!r} is no whole number from {settings.low} to {settings.high}")
-        if type(plays) is not int or not 1 <= plays < 10**6:
+        if type(plays) is not int or plays < 1:
             raise VocalgenError("the clip must be heard to its end before it is rated")
-        if type(seconds) not in (int, float) or not 0 <= seconds < 1e6:
-            raise VocalgenError(f"{seconds!r} seconds cannot have passed")
+        if type(seconds) not in (int, float) or seconds != seconds:
+            raise VocalgenError(f"seconds is {seconds!r}; it must be a number")
