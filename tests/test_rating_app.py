@@ -178,6 +178,26 @@ def test_bodies_that_are_no_answer(client: TestClient, store: Store, token: str,
     assert store.answers() == []
 
 
+@pytest.mark.parametrize("path", ["/r/TOKEN/", "/experiment/"])
+def test_pages_are_served_with_a_slash_at_the_end(store: Store, token: str, path: str) -> None:
+    lab = "https://lab.example"
+    proxied = {"host": "lab.example", "x-forwarded-for": "192.0.2.1"}
+    with TestClient(make_app(store.study, KEY, [lab]), HOST) as client:  # the proxy speaks http to the server
+        found = client.get(path.replace("TOKEN", token), headers=proxied, follow_redirects=False)
+        assert found.status_code == 200 and found.headers["content-type"].startswith("text/html")
+        assert "location" not in found.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/TOKEN/", "/api/TOKEN/clips/0/", "/static/rate.js/", "/experiment/numbers/", "//evil.example/", "/r/"]
+)
+def test_no_answer_redirects(client: TestClient, token: str, path: str) -> None:
+    client.post(f"/api/{token}/consent", json={})
+    found = client.get(f"{HOST}{path.replace('TOKEN', token)}", follow_redirects=False)
+    assert found.status_code == 404 and "location" not in found.headers
+    assert "whole link" in found.json()["error"]
+
+
 def test_one_fixed_page(client: TestClient, token: str) -> None:
     page = client.get(f"/r/{token}").text
     assert token not in page and "<b>Title" not in page  # nothing of a study is ever markup

@@ -59,7 +59,7 @@ FILES = {
     "experiment.html": "text/html; charset=utf-8",
 }
 
-FIXED = re.compile("/(static|r)/|/experiment$")
+FIXED = re.compile("/(static|r)/|/experiment/?$")
 """Paths of answers that are the same for all."""
 
 PLACE = re.compile(r"[0-9]{1,9}")
@@ -80,7 +80,7 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
     store = Store(study)
     rater, experimenter = _Rater(store), _Experimenter(store, key)
     routes = [
-        Route("/r/{token}", _file("rate.html")),
+        *_page("/r/{token}", "rate.html"),
         *(Route(f"/static/{name}", _file(name)) for name in FILES if not name.endswith(".html")),
         Route("/api/{token}", rater.state),
         Route("/api/{token}/texts/{language}", rater.texts),
@@ -89,7 +89,7 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         Route("/api/{token}/pages/{place}", rater.save, methods=["POST"]),
         Route("/api/{token}/volume", rater.volume),
         Route("/api/{token}/clips/{place}", rater.clip),
-        Route("/experiment", _file("experiment.html")),
+        *_page("/experiment", "experiment.html"),
         Route("/experiment/numbers", experimenter.numbers),
         Route("/experiment/flag", experimenter.flag, methods=["POST"]),
         Route("/experiment/lift", experimenter.lift, methods=["POST"]),
@@ -119,6 +119,8 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         store.close()
 
     app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers, lifespan=closing)
+    # The server sees plain http behind a proxy: its own redirects would send a rater's token over http.
+    app.router.redirect_slashes = False
     app.state.store = store
     return app
 
@@ -291,6 +293,11 @@ def _sound(content: bytes, asked: str) -> Response:
         return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
     headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{size}"}
     return Response(content[first : last + 1], 206, headers, "audio/wav")
+
+
+def _page(path: str, name: str) -> list[Route]:
+    """Routes of a fixed page; links that gained a slash at their end reach it too."""
+    return [Route(written, _file(name)) for written in (path, f"{path}/")]
 
 
 def _file(name: str) -> Callable[[Request], Response]:
