@@ -9,17 +9,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bursts import burst
+from permissions import needs_posix, read_only
 from small_corpus import EMOTIONS, MEL, RATE, write_corpus
 
-import vocalgen
 from vocalgen import audio
 from vocalgen.cli.main import run
 from vocalgen.corpora.manifest import Manifest
@@ -290,26 +289,7 @@ def test_two_processes_that_ask_for_the_same_compute_it_once(
     assert not list(manifest.parent.glob("manifest-features/*.parts"))
 
 
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """A folder in which nothing can be written; as root, who may write everywhere, by somebody else."""
-    if not all(parent.stat().st_mode & 0o001 for parent in (*folder.parents, *Path(vocalgen.__file__).parents)):
-        pytest.skip("others cannot reach the folder for temporary files, or the package")
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o555 if path.is_dir() else 0o444)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions are those of POSIX")
+@needs_posix
 @pytest.mark.parametrize("sealed", [True, False])
 def test_what_is_complete_is_read_where_nothing_can_be_written(made: Path, sealed: bool) -> None:
     with tempfile.TemporaryDirectory() as place:

@@ -206,7 +206,7 @@ def codes(study: StudyArgument) -> None:
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
-    with closing(Store(open_study(study))) as store:
+    with closing(Store(open_study(study), reading=True)) as store:
         entries = store.raters()
     print("rater,code,finished,withdrawn")
     for entry in entries:
@@ -230,7 +230,7 @@ def flag(
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
-    with closing(Store(open_study(study))) as store:
+    with closing(Store(open_study(study), reading=rater is None)) as store:
         if rater is not None:
             if reason is None:
                 raise VocalgenError("--reason is needed: why, or which flag is to be taken back")

@@ -42,7 +42,7 @@ def export(
     from vocalgen.rating.study import open_study
 
     opened = open_study(study)
-    with closing(Store(opened)) as store:
+    with closing(Store(opened, reading=True)) as store:
         answers, raters = store.answers(), store.raters()
     for file in write(opened, answers, raters, out, not without_flagged, overwrite):
         print(file)
@@ -84,7 +84,7 @@ def report(
             distances = distances_of(json.loads(content(evaluation)), system)
         except ValueError as error:
             raise VocalgenError(f"{evaluation} is no JSON ({error})") from error
-    with closing(Store(opened)) as store:
+    with closing(Store(opened, reading=True)) as store:
         answers, raters = store.answers(), store.raters()
     found = study_report(opened, answers, raters, flagged=not without_flagged, distances=distances)
     if figure is not None:

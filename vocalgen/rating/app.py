@@ -23,7 +23,6 @@ import hmac
 import json
 import logging
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -42,6 +41,7 @@ from starlette.routing import Route
 from vocalgen.errors import VocalgenError
 from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
+from vocalgen.rating.reading import Unavailable
 from vocalgen.rating.standing import Standing, UnknownRater
 from vocalgen.rating.store import Store
 from vocalgen.rating.study import CLIPS, Study
@@ -108,7 +108,7 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         ),
         UnknownRater: lambda request, error: problem(404, error),
         VocalgenError: lambda request, error: problem(400, error),
-        sqlite3.Error: _not_stored,
+        Unavailable: _not_stored,
         OSError: _not_read,
         Exception: _failed,
     }
@@ -256,8 +256,8 @@ def _failed(request: Request, error: Exception) -> Response:
     return problem(500, "the server has failed; its terminal says how", HEADERS)  # sent from outside `Headers`
 
 
-def _not_stored(request: Request, error: sqlite3.Error) -> Response:
-    logger.error("answers cannot be stored (%s); raters' pages try again until they are", error)
+def _not_stored(request: Request, error: Unavailable) -> Response:
+    logger.error("answers cannot be stored: %s; raters' pages try again until they are", error)
     return problem(503, "this could not be stored; try again")
 
 

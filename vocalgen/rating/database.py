@@ -18,6 +18,15 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.reading import (
+    Unavailable,
+    explained,
+    in_memory,
+    is_writable,
+    meaning_of,
+    open_to_read,
+    read_only,
+)
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], Any]
@@ -25,8 +34,8 @@ Work = Callable[[sqlite3.Connection], Any]
 TOGETHER = 256
 """Most pieces of work in a commit."""
 
-PATIENCE = 30
-"""Seconds that a process waits while another one writes."""
+PATIENCE = 10.0
+"""Seconds that a process waits while another one writes: less than a page waits for an answer."""
 
 PAUSE = 1
 """Seconds for which readers are waited for, and writers held up, to empty the write-ahead log."""
@@ -44,15 +53,18 @@ class Database:
     What is deleted is overwritten, not only left out; `forget` sees to the write-ahead log.
 
     Args:
-        version: of the schema.
-        migrations: by older version, what brings its tables to this one; in a transaction.
+        version: Version of the schema.
+        migrations: Work by older version that brings its tables to the next one.
+        reading: Whether to read only. The file then stays as it is, may lie where nothing can be
+            written, and is migrated in memory if it is of an older version.
 
     Raises:
-        VocalgenError: it is missing or empty, cannot be opened, or has another version.
+        VocalgenError: it is missing or empty, cannot be opened, or has another version; it is read-only and
+            `reading` is false.
     """
 
-    def __init__(self, path: Path, version: int, migrations: Mapping[int, Work]) -> None:
-        self.path = path
+    def __init__(self, path: Path, version: int, migrations: Mapping[int, Work], reading: bool = False) -> None:
+        self.path, self.migrations, self.reading = path, migrations, reading
         self._file = _identity(path)
         if self._file is None:
             raise VocalgenError(
@@ -64,23 +76,19 @@ class Database:
         self._remembers = False
         self._waiting: SimpleQueue[tuple[Work, Future[Any]] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        try:
-            with self.snapshot() as database:
-                found = _version(database)
-                if found in migrations:
-                    database.execute("BEGIN IMMEDIATE")
-                    if _version(database) == found:  # no other process was quicker
-                        migrations[found](database)
-                        database.execute(f"PRAGMA user_version = {version}")
-                    database.execute("COMMIT")
-                elif found != version:
-                    raise VocalgenError(
-                        f"{path} was made by another version of vocalgen (schema {found}, not {version}); go on with "
-                        f"that version, or make a new study"
-                    )
+        if not reading and not is_writable(path):
+            raise VocalgenError(read_only(path))
+        with self.snapshot() as database:
+            if _version(database) in migrations:
+                _migrate(database, migrations)
+            found = _version(database)
+        if found != version:
+            raise VocalgenError(
+                f"{path} was made by another version of vocalgen (schema {found}, not {version}); go on with "
+                f"that version, or make a new study"
+            )
+        if not reading:
             self._empty_log(patience=0)  # who went before may have been stopped when it was due
-        except sqlite3.DatabaseError as error:
-            raise VocalgenError(f"cannot open {path} ({error}); restore it") from error
 
     def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
         """Do `work` in a transaction, all of it or nothing; the result is there when it is on disk."""
@@ -100,7 +108,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """A connection for small questions, one at a time; it sees everything that was committed."""
-        with self._reading:
+        with self._reading, explained(self.path):
             if self._reader is None:
                 self._reader = self._open()
             yield self._reader
@@ -108,11 +116,8 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
         """A connection of one's own for large questions: nobody waits for it."""
-        database = self._open()
-        try:
+        with explained(self.path), closing(self._open()) as database:
             yield database
-        finally:
-            database.close()
 
     def forget(self) -> None:
         """Empty the write-ahead log, which holds what was deleted since.
@@ -153,9 +158,7 @@ class Database:
                 try:
                     database = database or self._open()
                     if _identity(self.path) != self._file:
-                        raise sqlite3.OperationalError(
-                            f"{self.path} was removed or replaced; restore it and start again"
-                        )
+                        raise Unavailable(f"{self.path} was removed or replaced; restore it and start again")
                     outcomes = _commit(database, [work for work, _ in batch])
                 except BaseException as error:
                     outcomes = [(None, error)] * len(batch)
@@ -163,7 +166,7 @@ class Database:
                     if failure is None:
                         future.set_result(value)
                     else:
-                        future.set_exception(failure)
+                        future.set_exception(meaning_of(failure, self.path) or failure)
                 if self._remembers:
                     self._empty_log(patience=0)
         if database is not None:
@@ -172,10 +175,19 @@ class Database:
     def _empty_log(self, patience: float) -> None:
         with self._forgetting:
             self._remembers = True
-            with suppress(sqlite3.Error), closing(self._open(patience)) as database:
+            with suppress(sqlite3.Error), closing(self._open_to_write(patience)) as database:
                 self._remembers = bool(database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"])
 
-    def _open(self, patience: float = PATIENCE) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
+        if not self.reading:
+            return self._open_to_write(PATIENCE)
+        database = open_to_read(self.path, PATIENCE)
+        if _version(database) in self.migrations:
+            database = in_memory(database)
+            _migrate(database, self.migrations)
+        return database
+
+    def _open_to_write(self, patience: float) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=patience, isolation_level=None, check_same_thread=False)
         database.row_factory = sqlite3.Row
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "secure_delete = ON"):
@@ -194,6 +206,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _version(database: sqlite3.Connection) -> int:
     return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(database: sqlite3.Connection, migrations: Mapping[int, Work]) -> None:
+    """Bring the tables to the newest version, unless another process was quicker."""
+    database.execute("BEGIN IMMEDIATE")
+    while (found := _version(database)) in migrations:
+        migrations[found](database)
+        database.execute(f"PRAGMA user_version = {found + 1}")
+    database.execute("COMMIT")
 
 
 def _commit(database: sqlite3.Connection, batch: list[Work]) -> list[tuple[Any, BaseException | None]]:

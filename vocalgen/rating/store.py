@@ -70,16 +70,17 @@ class Store:
     Args:
         study: whose folder holds the database.
         clock: seconds since 1970.
+        reading: Whether only answers and raters are read; a read-only study can be.
 
     Raises:
-        VocalgenError: the database is missing, cannot be opened or belongs to something else; emotions, scale, clips or
-            what withdrawing does were changed after somebody had begun.
+        VocalgenError: the database is missing, cannot be opened, is read-only or belongs to something else; emotions,
+            scale, clips or what withdrawing does were changed after somebody had begun.
     """
 
-    def __init__(self, study: Study, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, study: Study, clock: Callable[[], float] = time.time, reading: bool = False) -> None:
         self.study, self.clock = study, clock
         self.path: Path = study.folder / RATINGS
-        self.database = Database(self.path, VERSION, {2: partial(from_2, study)})
+        self.database = Database(self.path, VERSION, {2: partial(from_2, study)}, reading)
         with self.database.read() as database:
             begun = database.execute("SELECT fingerprint FROM study").fetchone()
         if begun is not None and begun[0] != study.fingerprint:
