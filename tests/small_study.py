@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from bursts import burst
 
 from vocalgen import audio
 from vocalgen.rating.store import Store
-from vocalgen.rating.study import Settings
+from vocalgen.rating.study import RATINGS, Settings, Study
 
 EMOTIONS = ("Awe", "Fear", "Sadness")
 SETTINGS = Settings(emotions=EMOTIONS, repeats=2, practice=2, instructed=0, seed=3)
@@ -43,3 +45,16 @@ def answered(store: Store, token: str, value: int = 50, pages: int | None = None
         store.save(token, page.place, dict.fromkeys(page.emotions, value), 1, 5.0)
         heard.append((page.clip, page.kind))
     return heard
+
+
+def make_older(study: Study, version: int) -> None:
+    """Bring the database of a study, which nobody has open, to how it was in an older version."""
+    with closing(sqlite3.connect(study.folder / RATINGS)) as database:
+        database.execute("DROP INDEX rater_participant")
+        database.execute("DROP TABLE entrance")
+        for column in ("participant", *(("texts", "finished") if version == 2 else ())):
+            database.execute(f"ALTER TABLE rater DROP COLUMN {column}")
+        if version == 2:
+            database.execute("UPDATE study SET fingerprint = ?", (study.fingerprint_without_withdrawal,))
+        database.execute(f"PRAGMA user_version = {version}")
+        database.commit()

@@ -358,9 +358,9 @@ def test_the_verbs(frozen: Path, tmp_path: Path, command: Command) -> None:
         store.save(tokens[0], page.place, VALUES, 1, 1.0)
     code, printed, _ = command("rate", "codes", study)
     assert printed.splitlines() == [
-        "rater,code,finished,withdrawn",
-        f"rater-0001,{store.code(tokens[0])},yes,no",
-        f"rater-0002,{store.raters()[1].code},no,no",
+        "rater,code,finished,withdrawn,participant",
+        f"rater-0001,{store.code(tokens[0])},yes,no,",
+        f"rater-0002,{store.raters()[1].code},no,no,",
     ]
     code, printed, _ = command("rate", "export", study, "--out", tmp_path / "out")
     assert code == 0 and "flagged: 1 (counted; --without-flagged leaves them out)" in printed

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Command, Line
 from permissions import needs_posix, read_only
-from small_study import answered
+from small_study import answered, make_older
 
 from vocalgen.errors import VocalgenError
 from vocalgen.rating import database as module
@@ -119,29 +119,19 @@ def test_a_read_only_folder_round_a_writable_database(
 
 
 @needs_posix
-def test_a_read_only_study_of_the_version_before_is_read(study: Study, open_place: Path, done: Line) -> None:
+@pytest.mark.parametrize("older", [2, 3])
+def test_a_read_only_study_of_an_older_version_is_read(study: Study, open_place: Path, done: Line, older: int) -> None:
     folder = open_place / "study"
     closed(study, folder)
     expected = done("rate", "report", folder, "--json")
-    make_older(folder)
+    make_older(open_study(folder), older)
     with read_only(folder):
         assert done("rate", "report", folder, "--json") == expected
-    assert version(folder) == 2
+    assert version(folder) == older
     assert done("rate", "report", folder, "--json") == expected
-    assert version(folder) == 2  # reading changes nothing, also where it could
+    assert version(folder) == older  # reading changes nothing, also where it could
     Store(open_study(folder)).close()
     assert version(folder) == VERSION
-
-
-def make_older(folder: Path) -> None:
-    """The database as its second version was; what it calls the study changes with it."""
-    study = open_study(folder)
-    with closing(sqlite3.connect(folder / RATINGS)) as database:
-        for column in ("texts", "finished"):
-            database.execute(f"ALTER TABLE rater DROP COLUMN {column}")
-        database.execute("UPDATE study SET fingerprint = ?", (study.fingerprint_without_withdrawal,))
-        database.execute("PRAGMA user_version = 2")
-        database.commit()
 
 
 def version(folder: Path) -> int:

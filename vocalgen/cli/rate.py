@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import secrets
+import sys
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -158,10 +161,22 @@ def serve(
             "--invite", min=0, metavar="N", help="Print links of new raters; default: all, where none is invited."
         ),
     ] = None,
+    entrance: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Admit by one link: prolific, sona, mturk or a parameter with their ids."),
+    ] = None,
+    entrance_raters: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Largest number of raters who come by that link.")
+    ] = None,
+    completion_link: Annotated[
+        str | None, typer.Option(metavar="URL", help="Link shown to them at the end; may hold {participant}, {code}.")
+    ] = None,
 ) -> None:
     """Serve the page of the study and print the links; Ctrl-C ends it, and it goes on where it stopped.
 
     Other machines should reach it through a reverse proxy with TLS on this one, say by which address: --address.
+
+    Participants of a crowd platform share one link, if --entrance or study.yaml names the platform.
 
     Example: vocalgen rate serve study --address https://lab.example
     """
@@ -171,6 +186,7 @@ def serve(
     except ImportError as error:
         raise VocalgenError("the study's server needs: pip install 'vocalgen[rate]'") from error
     from vocalgen.rating.address import is_loopback, loopback, origin
+    from vocalgen.rating.entrance import entrance_path
     from vocalgen.rating.store import Store
     from vocalgen.rating.study import open_study
 
@@ -181,12 +197,18 @@ def serve(
         )
     origins = [*map(origin, address or []), *loopback(host, port)]
     opened, key = open_study(study), secrets.token_urlsafe(16)
+    given = {"entrance": entrance, "entrance_raters": entrance_raters, "completion_link": completion_link}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    opened = replace(opened, settings=replace(opened.settings, **changes))
+    admits = opened.settings.entrance
     with closing(Store(opened)) as store:
         listening = serving.listen(host, port)
         if raters is None:
-            raters = 0 if store.raters() else opened.raters_needed
+            raters = 0 if admits or store.raters() else opened.raters_needed
         for token in _shuffled(store.invite(raters)):
             print(f"rater: {origins[0]}/r/{token}")
+    if admits is not None:
+        print(f"participants: {origins[0]}{entrance_path(admits)}")
     print(f"experimenter: {origins[0]}/experiment#{key}", flush=True)
     serving.serve(make_app(opened, key, origins), listening)
 
@@ -200,7 +222,7 @@ def _shuffled(tokens: list[str]) -> list[str]:
 def codes(study: StudyArgument) -> None:
     """Print raters' completion codes as CSV, to tell who has finished from the codes that are handed in.
 
-    They tell who a rater is, so exports do not have them.
+    Participants of a crowd platform have their id there too. Codes tell who a rater is, so exports do not have them.
     """
     from vocalgen.rating.answers import rater_name
     from vocalgen.rating.store import Store
@@ -208,10 +230,11 @@ def codes(study: StudyArgument) -> None:
 
     with closing(Store(open_study(study), reading=True)) as store:
         entries = store.raters()
-    print("rater,code,finished,withdrawn")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("rater", "code", "finished", "withdrawn", "participant"))
     for entry in entries:
         finished, withdrawn = ("no" if moment is None else "yes" for moment in (entry.finished, entry.withdrawn))
-        print(f"{rater_name(entry.number)},{entry.code},{finished},{withdrawn}")
+        writer.writerow((rater_name(entry.number), entry.code, finished, withdrawn, entry.participant or ""))
 
 
 @rate_app.command("flag")

@@ -65,6 +65,7 @@ class Rater:
         number: from 1.
         emotions: in the order in which the rater sees them.
         code: of completion.
+        participant: Id on the crowd platform that the rater came from; None: by a link of their own.
         language: that was chosen with the consent.
         texts: SHA-256 of the file of texts that the rater agreed to.
         consented, finished, withdrawn: seconds since 1970; finished: when the last page was saved.
@@ -75,6 +76,7 @@ class Rater:
     number: int
     emotions: tuple[str, ...]
     code: str
+    participant: str | None
     language: str | None
     texts: str | None
     consented: float | None
@@ -158,6 +160,7 @@ def read_raters(database: sqlite3.Connection) -> list[Rater]:
             row["id"],
             tuple(json.loads(row["emotions"])),
             row["code"],
+            row["participant"],
             row["language"],
             row["texts"],
             row["consented"],

@@ -1,6 +1,8 @@
 """The study as a web application: one page, a small JSON interface, and what keeps strangers out.
 
     GET  /r/TOKEN                     the page of a rater
+    GET  /join?PROLIFIC_PID=ID        the page for participants of a crowd platform, if the study has an entrance
+    POST /join?PROLIFIC_PID=ID        the token of the rater with that id, who is made when the id comes first
     GET  /api/TOKEN                   where the rater stands and what comes next
     GET  /api/TOKEN/texts/LANGUAGE    the words of the page
     POST /api/TOKEN/consent           {"language": code}
@@ -39,11 +41,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.entrance import completion_link, parameter_of, participant_of
 from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.reading import Unavailable
 from vocalgen.rating.standing import Standing, UnknownRater
-from vocalgen.rating.store import Store
+from vocalgen.rating.store import Store, StudyFull
 from vocalgen.rating.study import CLIPS, Study
 from vocalgen.rating.volume import volume_sound
 
@@ -52,14 +55,15 @@ logger = logging.getLogger(__name__)
 FILES = {
     "rate.html": "text/html; charset=utf-8",
     **dict.fromkeys(
-        ("rate.js", "dom.js", "memory.js", "slider.js", "sound.js", "experiment.js"), "text/javascript; charset=utf-8"
+        ("rate.js", "answer.js", "dom.js", "memory.js", "slider.js", "sound.js", "experiment.js"),
+        "text/javascript; charset=utf-8",
     ),
     "rate.css": "text/css; charset=utf-8",
     "rate.svg": "image/svg+xml",
     "experiment.html": "text/html; charset=utf-8",
 }
 
-FIXED = re.compile("/(static|r)/|/experiment/?$")
+FIXED = re.compile("/(static|r)/|/(experiment|join)/?$")
 """Paths of answers that are the same for all."""
 
 PLACE = re.compile(r"[0-9]{1,9}")
@@ -95,6 +99,9 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         Route("/experiment/lift", experimenter.lift, methods=["POST"]),
     ]
 
+    if study.settings.entrance is not None:
+        routes += [*_page("/join", "rate.html"), Route("/join", rater.join, methods=["POST"])]
+
     def caller(request: Request) -> str | None:
         return rater.caller(request) or experimenter.caller(request)
 
@@ -107,6 +114,7 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
             404, "There is nothing here; raters need the whole link that they were sent."
         ),
         UnknownRater: lambda request, error: problem(404, error),
+        StudyFull: lambda request, error: problem(403, error),
         VocalgenError: lambda request, error: problem(400, error),
         Unavailable: _not_stored,
         OSError: _not_read,
@@ -131,6 +139,7 @@ class _Rater:
     def __init__(self, store: Store) -> None:
         self.store, self.study, self.sound = store, store.study, volume_sound()
         self.known: set[str] = set()
+        self.full = False  # whether somebody could not join
         settings = self.study.settings
         self.always = {
             "languages": {code: texts.language for code, texts in self.study.texts.items()},
@@ -151,6 +160,21 @@ class _Rater:
         if part == "api" and token not in self.known and self.store.knows(token):
             self.known.add(token)
         return token if part == "api" and token in self.known else None
+
+    async def join(self, request: Request) -> Response:
+        entrance = self.study.settings.entrance or ""
+        given = request.query_params.getlist(parameter_of(entrance))
+        participant = participant_of(entrance, given)
+        return JSONResponse({"token": await run_in_threadpool(self._join, participant)})
+
+    def _join(self, participant: str) -> str:
+        try:
+            return self.store.join(participant)
+        except StudyFull:
+            if not self.full:
+                logger.warning("the entrance is full; --entrance-raters admits more than %d", self.study.entrance_limit)
+            self.full = True
+            raise
 
     async def state(self, request: Request) -> Response:
         return self._answer(self.store.standing(request.path_params["token"]))
@@ -199,6 +223,9 @@ class _Rater:
                               "emotions": page.emotions}  # fmt: skip
         if standing.code is not None:
             values["code"] = standing.code
+            link = self.study.settings.completion_link
+            if link is not None and standing.participant is not None:
+                values["completion"] = completion_link(link, standing.participant, standing.code)
         return JSONResponse(values)
 
 

@@ -41,6 +41,7 @@ def export(
     --targets`: names of clips need not tell it. `pages.csv` has every page in the order it was heard, of all kinds,
     with the answers as given; `raters.csv` every rater who has not withdrawn, with all flags, the texts agreed to and
     the order in which the emotions were shown. Completion codes, which others know raters by, are in none.
+    Ids of participants of a crowd platform are in `raters.csv` alone.
 
     Args:
         flagged: whether the first three hold what flagged raters said.
@@ -135,8 +136,8 @@ def _pages(study: Study, answers: Sequence[Answer]) -> list[Row]:
 
 def _raters(raters: Sequence[Rater], answers: Sequence[Answer]) -> list[Row]:
     rows: list[Row] = [
-        ("rater", "language", "texts_sha256", "emotion_order", "pages", "saved", "median_seconds", "too_fast", "missed",
-         "flags", "lifted_flags")
+        ("rater", "participant", "language", "texts_sha256", "emotion_order", "pages", "saved", "median_seconds",
+         "too_fast", "missed", "flags", "lifted_flags")
     ]  # fmt: skip
     for rater in raters:
         if rater.consented is None or rater.withdrawn is not None:
@@ -145,7 +146,7 @@ def _raters(raters: Sequence[Rater], answers: Sequence[Answer]) -> list[Row]:
         median = f"{np.median([answer.seconds for answer in own]):.3f}" if own else ""
         counts = sum(answer.hasty for answer in own), sum(answer.missed for answer in own)
         flags = ("; ".join(f.reason for f in rater.flags if (f.lifted is None) == up) for up in (True, False))
-        about = rater.language or "", rater.texts or "", "; ".join(rater.emotions)
+        about = rater.participant or "", rater.language or "", rater.texts or "", "; ".join(rater.emotions)
         rows.append((rater_name(rater.number), *about, rater.pages, rater.saved, median, *counts, *flags))
     return rows
 

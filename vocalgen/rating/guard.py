@@ -68,7 +68,7 @@ class Limits:
         origins: of the study's own pages, see `address.origin`; the names in them are the hosts.
         caller: whose requests are counted together, for those whom the study knows; None for strangers, who are counted
             by address.
-        fixed: whether an answer is the same for all and costs nothing; such requests are not counted.
+        fixed: whether what is read at a path is the same for all and costs nothing; such requests are not counted.
     """
 
     def __init__(
@@ -119,7 +119,8 @@ class Limits:
             other = origin is not None and origin not in self.origins
             if other or request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return problem(403, "this request comes from another site")
-        if not self.fixed(request.url.path) and not self._allowed(request):
+        fixed = request.method in READING and self.fixed(request.url.path)
+        if not fixed and not self._allowed(request):
             return problem(429, "too many requests; wait a moment")
         return None
 

@@ -34,7 +34,8 @@ def study_report(
 
     Withdrawn answers, practice, second times and instructed pages do not count for the scores. HEEP is undefined (None)
     for an emotion that no clip was made for; for intraclass correlations see `reliability`. Second times are correlated
-    with the first of the same rater, all emotions together, see `with_themselves`.
+    with the first of the same rater, all emotions together, see `with_themselves`. `participants` holds the ids of
+    raters who came from a crowd platform, by rater.
 
     Args:
         raters: all who were invited; answers of those who withdrew may be gone.
@@ -59,6 +60,11 @@ def study_report(
         "raters": len(names),
         "flagged_raters": {"raters": len({a.rater for a in kept(answers) if a.flagged}), "counted": flagged},
         "withdrawn_raters": sum(rater.withdrawn is not None for rater in raters),
+        "participants": {
+            rater_name(rater.number): rater.participant
+            for rater in raters
+            if rater.participant is not None and rater.withdrawn is None
+        },
         "clips": len(heard),
         "clips_of_other_emotions": int((meant.sum(axis=1) == 0).sum()),
         "ratings": int(np.isfinite(values).sum()),

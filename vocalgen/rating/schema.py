@@ -6,8 +6,14 @@ import sqlite3
 
 from vocalgen.rating.study import Study
 
-VERSION = 3
-TABLES = """
+VERSION = 4
+ENTRANCE = """
+CREATE UNIQUE INDEX IF NOT EXISTS rater_participant ON rater (participant);
+CREATE TABLE IF NOT EXISTS entrance (
+    secret BLOB NOT NULL
+);
+"""
+TABLES = f"""
 CREATE TABLE IF NOT EXISTS study (
     fingerprint TEXT NOT NULL
 );
@@ -20,7 +26,8 @@ CREATE TABLE IF NOT EXISTS rater (
     texts TEXT,
     consented REAL,
     finished REAL,
-    withdrawn REAL
+    withdrawn REAL,
+    participant TEXT
 );
 CREATE TABLE IF NOT EXISTS page (
     rater INTEGER NOT NULL REFERENCES rater (id),
@@ -52,7 +59,7 @@ CREATE TABLE IF NOT EXISTS flag (
     lifted REAL
 );
 CREATE INDEX IF NOT EXISTS flag_of_rater ON flag (rater);
-"""
+{ENTRANCE}"""
 
 
 def from_2(study: Study, database: sqlite3.Connection) -> None:
@@ -68,3 +75,10 @@ def from_2(study: Study, database: sqlite3.Connection) -> None:
         "UPDATE study SET fingerprint = ? WHERE fingerprint = ?",
         (study.fingerprint, study.fingerprint_without_withdrawal),
     )
+
+
+def from_3(database: sqlite3.Connection) -> None:
+    """Migrate from the version without participants of crowd platforms."""
+    database.execute("ALTER TABLE rater ADD COLUMN participant TEXT")
+    for statement in ENTRANCE.split(";")[:-1]:
+        database.execute(statement)

@@ -45,12 +45,14 @@ class Standing:
         language: that was chosen with the consent.
         page: what comes next at the stage "pages".
         code: of completion, at the stage "done".
+        participant: Id on the crowd platform that the rater came from, at the stage "done".
     """
 
     stage: str
     language: str | None = None
     page: Page | None = None
     code: str | None = None
+    participant: str | None = None
 
 
 def rater_of(database: sqlite3.Connection, token: str) -> Any:
@@ -75,7 +77,7 @@ def standing_of(database: sqlite3.Connection, rater: Any) -> Standing:
         "SELECT * FROM page WHERE rater = ? AND saved IS NULL ORDER BY place LIMIT 1", (rater["id"],)
     ).fetchone()
     if page is None:
-        return Standing("done", rater["language"], code=rater["code"])
+        return Standing("done", rater["language"], code=rater["code"], participant=rater["participant"])
     (pages,) = database.execute("SELECT max(place) + 1 FROM page WHERE rater = ?", (rater["id"],)).fetchone()
     emotions = tuple(json.loads(rater["emotions"]))
     following = Page(page["place"], pages, page["clip"], page["kind"], page["asked"], emotions)

@@ -15,8 +15,9 @@ from vocalgen.errors import VocalgenError
 from vocalgen.rating import flags
 from vocalgen.rating.answers import Answer, Rater, read_answers, read_raters
 from vocalgen.rating.database import Database, create
+from vocalgen.rating.entrance import participant_token
 from vocalgen.rating.order import emotion_order, plan
-from vocalgen.rating.schema import TABLES, VERSION, from_2
+from vocalgen.rating.schema import TABLES, VERSION, from_2, from_3
 from vocalgen.rating.standing import (
     Page,
     Standing,
@@ -64,6 +65,19 @@ def completion_code() -> str:
     return "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
 
 
+class StudyFull(VocalgenError):
+    """The entrance has admitted as many raters as it may."""
+
+
+def _secret(database: sqlite3.Connection) -> bytes:
+    """Key of the tokens of participants, made when the first of them comes."""
+    found = database.execute("SELECT secret FROM entrance").fetchone()
+    if found is None:
+        found = (secrets.token_bytes(32),)
+        database.execute("INSERT INTO entrance (secret) VALUES (?)", found)
+    return bytes(found[0])
+
+
 class Store:
     """The answers of a study; every call is a transaction of its own.
 
@@ -80,7 +94,7 @@ class Store:
     def __init__(self, study: Study, clock: Callable[[], float] = time.time, reading: bool = False) -> None:
         self.study, self.clock = study, clock
         self.path: Path = study.folder / RATINGS
-        self.database = Database(self.path, VERSION, {2: partial(from_2, study)}, reading)
+        self.database = Database(self.path, VERSION, {2: partial(from_2, study), 3: from_3}, reading)
         with self.database.read() as database:
             begun = database.execute("SELECT fingerprint FROM study").fetchone()
         if begun is not None and begun[0] != study.fingerprint:
@@ -99,14 +113,28 @@ class Store:
 
         def work(database: sqlite3.Connection) -> None:
             for token in tokens:
-                (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM rater").fetchone()
-                database.execute(
-                    "INSERT INTO rater (id, token_sha256, emotions, code) VALUES (?, ?, ?, ?)",
-                    (number, token_hash(token), json.dumps(emotion_order(self.study, number)), completion_code()),
-                )
+                self._add(database, token)
 
         self.database.write(work)
         return tokens
+
+    def join(self, participant: str) -> str:
+        """Token of a participant of a crowd platform, who becomes a rater when the id comes first.
+
+        Raises:
+            StudyFull: the id is new, and `Study.entrance_limit` is reached.
+        """
+
+        def work(database: sqlite3.Connection) -> str:
+            token = participant_token(_secret(database), participant)
+            if not database.execute("SELECT 1 FROM rater WHERE participant = ?", (participant,)).fetchone():
+                (joined,) = database.execute("SELECT count(participant) FROM rater").fetchone()
+                if joined >= self.study.entrance_limit:
+                    raise StudyFull("This study has all the raters it needs. Thank you for coming.")
+                self._add(database, token, participant)
+            return token
+
+        return self.database.write(work)
 
     def consent(self, token: str, language: str | None = None) -> Standing:
         """The rater agrees; only now pages are assigned, see `order.plan`. Agreeing again changes nothing.
@@ -247,6 +275,14 @@ class Store:
         """All who were invited, in order."""
         with self.database.snapshot() as database:
             return read_raters(database)
+
+    def _add(self, database: sqlite3.Connection, token: str, participant: str | None = None) -> None:
+        (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM rater").fetchone()
+        emotions = json.dumps(emotion_order(self.study, number))
+        database.execute(
+            "INSERT INTO rater (id, token_sha256, emotions, code, participant) VALUES (?, ?, ?, ?, ?)",
+            (number, token_hash(token), emotions, completion_code(), participant),
+        )
 
     def _begin(self, database: sqlite3.Connection, number: int, language: str) -> None:
         now = self.clock()

@@ -19,6 +19,7 @@ from typing import Literal
 
 from vocalgen.config import load_config
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.entrance import parameter_of, require_completion_link
 from vocalgen.rating.texts import CODE, Texts, read_texts
 
 SETTINGS, TEXTS, TABLE, CLIPS, RATINGS = "study.yaml", "texts", "clips.csv", "clips", "ratings.sqlite"
@@ -45,6 +46,12 @@ class Settings:
         block: pages after which a break is offered; 0: none.
         withdrawal: whether the answers of raters who withdraw are kept unused, or removed.
         seed: of the choice of clips and of all orders.
+        entrance: Crowd platform whose participants all come by one link: prolific, sona, mturk, or the name of the
+            link's parameter that holds a participant's id. null: every rater needs a link of their own.
+        entrance_raters: Largest number of raters who come by that link, including those who leave. null: twice as many
+            as the study needs.
+        completion_link: https address that takes them back when they are done; {participant} and {code} in it are
+            replaced by the participant's id and completion code. null: the code alone is shown.
     """
 
     emotions: tuple[str, ...] = ()
@@ -62,6 +69,9 @@ class Settings:
     block: int = 25
     withdrawal: Literal["unused", "removed"] = "unused"
     seed: int = 0
+    entrance: str | None = None
+    entrance_raters: int | None = None
+    completion_link: str | None = None
 
     def __post_init__(self) -> None:
         if not self.emotions or len(set(self.emotions)) < len(self.emotions):
@@ -78,8 +88,14 @@ class Settings:
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise VocalgenError(f"{name} is {getattr(self, name)}; it must be at least {bound}")
-        if self.clips_per_rater is not None and self.clips_per_rater < 1:
-            raise VocalgenError(f"clips_per_rater is {self.clips_per_rater}; it must be at least 1")
+        for name in ("clips_per_rater", "entrance_raters"):
+            given = getattr(self, name)
+            if given is not None and given < 1:
+                raise VocalgenError(f"{name} is {given}; it must be at least 1")
+        if self.entrance is not None:
+            parameter_of(self.entrance)
+        if self.completion_link is not None:
+            require_completion_link(self.completion_link)
 
 
 @dataclass(frozen=True)
@@ -140,6 +156,12 @@ class Study:
     def raters_needed(self) -> int:
         """How many raters it takes until every clip has its number of ratings."""
         return self.raters_for(len(self.rated) * self.settings.raters_per_clip)
+
+    @property
+    def entrance_limit(self) -> int:
+        """How many raters the entrance admits; some of them leave before they have finished."""
+        given = self.settings.entrance_raters
+        return 2 * self.raters_needed if given is None else given
 
     def raters_for(self, ratings: int) -> int:
         """How many raters it takes for so many ratings of clips."""

@@ -65,6 +65,7 @@ class Texts:
     done_heading: str
     done: str
     code: str
+    completion: str
     withdraw: str
     withdraw_question: str
     withdrawn_heading: str
@@ -82,7 +83,7 @@ class Texts:
         return {name: self.emotions.get(name, name) for name in emotions}
 
 
-LATER = ("keys", "interrupted")
+LATER = ("keys", "interrupted", "completion")
 """Texts that came after the first studies: where a study lacks them, its page shows those of the package."""
 
 PLACEHOLDERS = {
