@@ -1,11 +1,12 @@
 // One clip a page. What is entered is kept in this browser until the server has said that it is stored.
+import {bounded} from "./answer.js";
 import {button, element} from "./dom.js";
 import {Memory} from "./memory.js";
 import {slider} from "./slider.js";
 import {sound} from "./sound.js";
 
 const TIMEOUT = 20000;  // milliseconds for an answer of the server
-const token = location.pathname.split("/")[2];
+let token = location.pathname.split("/")[2];
 const main = document.getElementById("main");
 const at = id => document.getElementById(id);
 const api = (path = "") => `/api/${encodeURIComponent(token)}${path}`;
@@ -23,7 +24,7 @@ const say = text => { at("status").textContent = text; };
 
 // Ask until there is an answer: what hangs, a lost connection or a full disk is told and tried again, nothing is lost
 // meanwhile. Null: it is refused, or another screen is shown by now.
-async function ask(path, body) {
+async function ask(path, body, address = api(path)) {
   const from = screen;
   for (let wait = 1000; ; wait = Math.min(2 * wait, 15000)) {
     const limit = new AbortController(), timer = setTimeout(() => limit.abort(), TIMEOUT);
@@ -31,7 +32,7 @@ async function ask(path, body) {
       const options = body === undefined ? {} : {
         method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body),
       };
-      const answer = await fetch(api(path), {...options, signal: limit.signal});
+      const answer = await fetch(address, {...options, signal: limit.signal});
       const value = await answer.json();
       if (screen !== from) return null;
       if (answer.ok) { trouble(""); return value; }
@@ -177,7 +178,8 @@ function volume(state) {
 
 function done(state) {
   show([element("h2", {}, texts.done_heading), element("p", {}, texts.done), element("p", {}, texts.code),
-    element("p", {class: "code", dir: "ltr"}, state.code)]);
+    element("p", {class: "code", dir: "ltr"}, state.code),
+    ...(state.completion ? [element("p", {}, element("a", {href: state.completion, rel: "noreferrer"}, texts.completion))] : [])]);
 }
 
 function withdrawn(state) {
@@ -187,10 +189,12 @@ function withdrawn(state) {
 
 function rate(state) {
   const page = state.page, name = `answer-${token}-${page.place}`, began = performance.now();
-  const kept = {plays: 0, seconds: 0, values: {}, ...answers.recall(name)}, values = new Map();
+  const fit = found => bounded(found, page.emotions, state);
+  const kept = fit(answers.recall(name)), values = new Map();
   const heard = sound(api(`/clips/${page.place}`), check, failed);
   heard.plays = kept.plays;
-  const entered = () => ({values: Object.fromEntries(values), plays: heard.plays, seconds: kept.seconds + (performance.now() - began) / 1000});
+  const spent = () => Math.max(performance.now() - began, 0) / 1000;
+  const entered = () => fit({values: Object.fromEntries(values), plays: heard.plays, seconds: kept.seconds + spent()});
   const play = button("", () => { trouble(""); heard.start(); }, {class: "sound"});
   const next = button(texts.next, save, {"aria-describedby": "hint"});
   const hint = element("span", {class: "hint", id: "hint"});
@@ -228,4 +232,17 @@ at("withdraw").addEventListener("click", () => {
   show([element("p", {}, texts.saving)]);
   send("/withdraw", {});
 });
-ask("").then(draw);
+
+// Participants of a crowd platform come by one link for all; from then on they are raters with a link of their own.
+async function enter() {
+  const found = await ask("", {}, `/join${location.search}`);
+  if (found === null) return false;
+  token = found.token;
+  history.replaceState(null, "", `/r/${encodeURIComponent(token)}`);
+  return true;
+}
+
+async function start() {
+  if (location.pathname.split("/")[1] !== "join" || await enter()) await draw(await ask(""));
+}
+start();
