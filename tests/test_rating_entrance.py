@@ -111,7 +111,7 @@ def test_join_is_refused_where_the_study_has_no_entrance(opened: Open, study: St
      "?PROLIFIC_PID=a%0Ab", "?PROLIFIC_PID=%3Cb%3E", "?PROLIFIC_PID=a%22b", "?PROLIFIC_PID=%C3%A9",
      f"?PROLIFIC_PID={'a' * 129}"],
 )  # fmt: skip
-def test_join_refuses_what_is_no_id(opened: Open, study: Study, query: str) -> None:
+def test_join_refuses_values_that_are_not_ids(opened: Open, study: Study, query: str) -> None:
     found = opened(entrance="prolific").post(f"/join{query}", json={})
     assert found.status_code == 400
     assert "participant id (PROLIFIC_PID)" in found.json()["error"] and "platform" in found.json()["error"]
@@ -166,7 +166,7 @@ def test_entrance_names(entrance: str, parameter: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("entrance", ["", "a b", "a=b", "1st", "&", "x" * 65])
-def test_entrance_names_that_are_none(entrance: str) -> None:
+def test_entrance_refuses_other_names(entrance: str) -> None:
     with pytest.raises(VocalgenError, match=r"entrance: .* is not a platform"):
         Settings(emotions=("Awe",), entrance=entrance)
 

@@ -37,7 +37,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def meaning_of(error: BaseException, path: Path) -> Unavailable | None:
-    """What an error of SQLite says about the file at `path`; None for any other error."""
+    """Explanation of an error of SQLite about the file at `path`; None for any other error."""
     if type(error) not in (sqlite3.OperationalError, sqlite3.DatabaseError):
         return None
     said = str(error)
@@ -55,7 +55,7 @@ def meaning_of(error: BaseException, path: Path) -> Unavailable | None:
 
 
 def read_only(path: Path) -> str:
-    """Message for who wants to write a database that can only be read."""
+    """Message of a command that must write a database that can only be read."""
     return (
         f"{path} cannot be written, because the file or its folder is read-only; copy the study to a "
         f"folder that you may write to (rate report, export and codes also read it where it is)"
@@ -100,8 +100,8 @@ def in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
 
 def _connect(path: Path, how: str, patience: float) -> sqlite3.Connection:
     address = f"{path.absolute().as_uri()}?{how}"
-    options = {"timeout": patience, "isolation_level": None, "check_same_thread": False}
-    return _configured(sqlite3.connect(address, uri=True, **options))
+    opened = sqlite3.connect(address, patience, isolation_level=None, check_same_thread=False, uri=True)
+    return _configured(opened)
 
 
 def _configured(database: sqlite3.Connection) -> sqlite3.Connection:
