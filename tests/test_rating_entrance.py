@@ -18,8 +18,9 @@ from conftest import Command, Line
 from small_study import Clock, answered
 
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.admission import StudyFull
 from vocalgen.rating.entrance import completion_link, entrance_path, parameter_of, participant_of
-from vocalgen.rating.store import Store, StudyFull
+from vocalgen.rating.store import Store
 from vocalgen.rating.study import SETTINGS, Settings, Study, open_study
 
 pytest.importorskip("starlette")

@@ -23,7 +23,8 @@ pytest.importorskip("httpx2")
 from starlette.testclient import TestClient
 
 from vocalgen.rating import guard
-from vocalgen.rating.app import FILES, make_app
+from vocalgen.rating.app import make_app
+from vocalgen.rating.served import FILES
 
 KEY = "experimenters-key"
 BEARER = {"authorization": f"Bearer {KEY}"}
@@ -263,7 +264,7 @@ def test_a_body_that_does_not_end_is_not_waited_for(
 def test_headers_keep_everything_else_out(connect: Connect, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = connect()
     with monkeypatch.context() as patch:
-        patch.delattr("vocalgen.rating.app._sound")
+        patch.delattr("vocalgen.rating.app.sound_response")
         failed = client.get(f"/api/{token}/clips/0")
     assert failed.status_code == 500 and "terminal" in failed.json()["error"]
     refused = client.post(f"/api/{token}/pages/0", json={}, headers={"origin": "https://evil.example"})

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from small_study import EMOTIONS
 
-from vocalgen.rating.store import MAX_PLAYS, MAX_SECONDS, Store
+from vocalgen.rating.store import Store
 from vocalgen.rating.study import Study
 from vocalgen.rating.texts import parse_texts, shipped_text
+from vocalgen.rating.values import MAX_PLAYS, MAX_SECONDS
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx2")

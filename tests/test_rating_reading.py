@@ -182,6 +182,26 @@ def test_verbs_that_only_read_say_that_another_program_holds_the_database(
             assert ran.code == 2 and "another program holds this file" in ran.err, verb
 
 
+def test_answers_wait_until_another_program_lets_go_of_the_database(
+    study: Study, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("starlette", "httpx2"):
+        pytest.importorskip(name)
+    from starlette.testclient import TestClient
+
+    from vocalgen.rating.app import make_app
+
+    host = "http://127.0.0.1:8000"
+    with closing(Store(study)) as store, TestClient(make_app(study, "key", [host]), host) as client:
+        (token,) = store.invite(1)
+        with held(study.folder):
+            refused = client.post(f"/api/{token}/consent", json={})
+            assert refused.status_code == 503 and "try again" in refused.json()["error"]
+            assert client.get(f"/api/{token}").json()["stage"] == "consent"
+        assert "another program holds this file" in caplog.text  # the terminal of the experimenter
+        assert client.post(f"/api/{token}/consent", json={}).json()["stage"] == "pages"
+
+
 def test_a_damaged_database_is_to_be_restored(study: Study, command: Command) -> None:
     (study.folder / RATINGS).write_bytes(b"no database " * 1000)
     for verb in ("codes", "invite"):

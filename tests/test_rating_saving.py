@@ -21,11 +21,13 @@ from small_study import EMOTIONS, SETTINGS, Clock, answered, make_older
 
 from vocalgen.emotions import HUME10
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.admission import CODE_LETTERS, completion_code
 from vocalgen.rating.export import RATERS, export
 from vocalgen.rating.freeze import create_study
 from vocalgen.rating.report import study_report
-from vocalgen.rating.store import CODE_LETTERS, MAX_PLAYS, MAX_SECONDS, Store, completion_code
+from vocalgen.rating.store import Store
 from vocalgen.rating.study import RATINGS, Study, open_study
+from vocalgen.rating.values import MAX_PLAYS, MAX_SECONDS
 
 
 def test_orders_differ_between_raters_and_stay(study: Study) -> None:

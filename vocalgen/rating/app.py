@@ -20,7 +20,6 @@ Nothing of a request becomes a path, HTML or SQL: pages are fixed files, values 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import json
 import logging
@@ -30,7 +29,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
@@ -41,34 +39,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from vocalgen.errors import VocalgenError
+from vocalgen.rating.admission import StudyFull
 from vocalgen.rating.entrance import completion_link, parameter_of, participant_of
 from vocalgen.rating.guard import HEADERS, Headers, Limits, problem
 from vocalgen.rating.numbers import progress
 from vocalgen.rating.reading import Unavailable
+from vocalgen.rating.served import FILES, file_endpoint, is_fixed, page_routes, sound_response
 from vocalgen.rating.standing import Standing, UnknownRater
-from vocalgen.rating.store import Store, StudyFull
+from vocalgen.rating.store import Store
 from vocalgen.rating.study import CLIPS, Study
 from vocalgen.rating.volume import volume_sound
 
 logger = logging.getLogger(__name__)
 
-FILES = {
-    "rate.html": "text/html; charset=utf-8",
-    **dict.fromkeys(
-        ("rate.js", "answer.js", "dom.js", "memory.js", "slider.js", "sound.js", "experiment.js"),
-        "text/javascript; charset=utf-8",
-    ),
-    "rate.css": "text/css; charset=utf-8",
-    "rate.svg": "image/svg+xml",
-    "experiment.html": "text/html; charset=utf-8",
-}
-
-FIXED = re.compile("/(static|r)/|/(experiment|join)/?$")
-"""Paths of answers that are the same for all."""
-
 PLACE = re.compile(r"[0-9]{1,9}")
-RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{0,18})")
-
 SHARE = 0.1
 """Most of the time that may go into the experimenter's numbers; they are as old as that needs."""
 
@@ -84,8 +68,8 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
     store = Store(study)
     rater, experimenter = _Rater(store), _Experimenter(store, key)
     routes = [
-        *_page("/r/{token}", "rate.html"),
-        *(Route(f"/static/{name}", _file(name)) for name in FILES if not name.endswith(".html")),
+        *page_routes("/r/{token}", "rate.html"),
+        *(Route(f"/static/{name}", file_endpoint(name)) for name in FILES if not name.endswith(".html")),
         Route("/api/{token}", rater.state),
         Route("/api/{token}/texts/{language}", rater.texts),
         Route("/api/{token}/consent", rater.consent, methods=["POST"]),
@@ -93,21 +77,21 @@ def make_app(study: Study, key: str, origins: Sequence[str]) -> Starlette:
         Route("/api/{token}/pages/{place}", rater.save, methods=["POST"]),
         Route("/api/{token}/volume", rater.volume),
         Route("/api/{token}/clips/{place}", rater.clip),
-        *_page("/experiment", "experiment.html"),
+        *page_routes("/experiment", "experiment.html"),
         Route("/experiment/numbers", experimenter.numbers),
         Route("/experiment/flag", experimenter.flag, methods=["POST"]),
         Route("/experiment/lift", experimenter.lift, methods=["POST"]),
     ]
 
     if study.settings.entrance is not None:
-        routes += [*_page("/join", "rate.html"), Route("/join", rater.join, methods=["POST"])]
+        routes += [*page_routes("/join", "rate.html"), Route("/join", rater.join, methods=["POST"])]
 
     def caller(request: Request) -> str | None:
         return rater.caller(request) or experimenter.caller(request)
 
     middleware = [
         Middleware(Headers),
-        Middleware(Limits, origins=frozenset(origins), caller=caller, fixed=_is_fixed),
+        Middleware(Limits, origins=frozenset(origins), caller=caller, fixed=is_fixed),
     ]
     handlers: dict[Any, Callable[[Request, Any], Response]] = {
         404: lambda request, error: problem(
@@ -207,12 +191,12 @@ class _Rater:
 
     async def volume(self, request: Request) -> Response:
         self.store.standing(request.path_params["token"])  # for raters only
-        return _sound(self.sound, request.headers.get("range", ""))
+        return sound_response(self.sound, request.headers.get("range", ""))
 
     async def clip(self, request: Request) -> Response:
         key = self.store.clip(request.path_params["token"], _place(request))
         content = (self.study.folder / CLIPS / f"{key}.wav").read_bytes()  # no thread: handing over takes longer
-        return _sound(content, request.headers.get("range", ""))
+        return sound_response(content, request.headers.get("range", ""))
 
     def _answer(self, standing: Standing) -> Response:
         values = {**self.always, "stage": standing.stage, "language": standing.language}
@@ -275,10 +259,6 @@ class _Experimenter:
         return None if self.caller(request) else problem(403, "the experimenter's key is needed")
 
 
-def _is_fixed(path: str) -> bool:
-    return FIXED.match(path) is not None
-
-
 def _failed(request: Request, error: Exception) -> Response:
     return problem(500, "the server has failed; its terminal says how", HEADERS)  # sent from outside `Headers`
 
@@ -308,34 +288,3 @@ def _place(request: Request) -> int:
     if not PLACE.fullmatch(place):
         raise VocalgenError(f"{place[:20]!r} is no page")
     return int(place)
-
-
-def _sound(content: bytes, asked: str) -> Response:
-    """A WAV file, or the range of its bytes that is asked for: some browsers play nothing that has none."""
-    found, size = RANGE.fullmatch(asked), len(content)
-    if found is None:
-        return Response(content, media_type="audio/wav", headers={"Accept-Ranges": "bytes"})
-    first, last = int(found[1]), min(int(found[2] or size), size - 1)
-    if first > last:
-        return Response(status_code=416, headers={"Content-Range": f"bytes */{size}"})
-    headers = {"Accept-Ranges": "bytes", "Content-Range": f"bytes {first}-{last}/{size}"}
-    return Response(content[first : last + 1], 206, headers, "audio/wav")
-
-
-def _page(path: str, name: str) -> list[Route]:
-    """Routes of a fixed page; links that gained a slash at their end reach it too."""
-    return [Route(written, _file(name)) for written in (path, f"{path}/")]
-
-
-def _file(name: str) -> Callable[[Request], Response]:
-    """A fixed file, which browsers keep and ask for again only if it has changed."""
-    content = (files("vocalgen.rating") / "page" / name).read_bytes()
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
-
-    async def serve(request: Request) -> Response:
-        if tag in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(content, media_type=FILES[name], headers=headers)
-
-    return serve  # type: ignore[return-value]

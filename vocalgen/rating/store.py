@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
 from vocalgen.errors import VocalgenError
 from vocalgen.rating import flags
+from vocalgen.rating.admission import add_rater, admit
 from vocalgen.rating.answers import Answer, Rater, read_answers, read_raters
 from vocalgen.rating.database import Database, create
-from vocalgen.rating.entrance import participant_token
-from vocalgen.rating.order import emotion_order, plan
+from vocalgen.rating.order import plan
 from vocalgen.rating.schema import TABLES, VERSION, from_2, from_3
 from vocalgen.rating.standing import (
     Page,
@@ -29,18 +28,10 @@ from vocalgen.rating.standing import (
     token_hash,
 )
 from vocalgen.rating.study import RATINGS, Study
+from vocalgen.rating.values import bounded_plays, bounded_seconds, require_values
 
 AWAY = 24 * 3600.0
 """Seconds after which a rater who does nothing is no longer counted on for the clips that are left to hear."""
-
-CODE_LETTERS, CODE_LENGTH = "BCDFGHJKLMNPQRSTVWXZ", 8
-"""Alphabet and length of completion codes: capital consonants form no number, date or truth value.
-
-Spreadsheets and data frames therefore keep them as they are.
-"""
-
-MAX_SECONDS, MAX_PLAYS = 1e6, 10**6
-"""Largest time and number of plays of a page that are stored; larger ones are cut to these."""
 
 HEARD = """
 WITH counted AS (
@@ -58,24 +49,6 @@ GROUP BY clip
 def create_ratings(folder: Path) -> None:
     """The database of a new study in which nobody was invited yet."""
     create(folder / RATINGS, TABLES, VERSION)
-
-
-def completion_code() -> str:
-    """Random completion code of a rater."""
-    return "".join(secrets.choice(CODE_LETTERS) for _ in range(CODE_LENGTH))
-
-
-class StudyFull(VocalgenError):
-    """The entrance has admitted as many raters as it may."""
-
-
-def _secret(database: sqlite3.Connection) -> bytes:
-    """Key of the tokens of participants, made when the first of them comes."""
-    found = database.execute("SELECT secret FROM entrance").fetchone()
-    if found is None:
-        found = (secrets.token_bytes(32),)
-        database.execute("INSERT INTO entrance (secret) VALUES (?)", found)
-    return bytes(found[0])
 
 
 class Store:
@@ -113,28 +86,18 @@ class Store:
 
         def work(database: sqlite3.Connection) -> None:
             for token in tokens:
-                self._add(database, token)
+                add_rater(database, self.study, token)
 
         self.database.write(work)
         return tokens
 
     def join(self, participant: str) -> str:
-        """Token of a participant of a crowd platform, who becomes a rater when the id comes first.
+        """Token of a participant of a crowd platform, see `admission.admit`.
 
         Raises:
             StudyFull: the id is new, and `Study.entrance_limit` is reached.
         """
-
-        def work(database: sqlite3.Connection) -> str:
-            token = participant_token(_secret(database), participant)
-            if not database.execute("SELECT 1 FROM rater WHERE participant = ?", (participant,)).fetchone():
-                (joined,) = database.execute("SELECT count(participant) FROM rater").fetchone()
-                if joined >= self.study.entrance_limit:
-                    raise StudyFull("This study has all the raters it needs. Thank you for coming.")
-                self._add(database, token, participant)
-            return token
-
-        return self.database.write(work)
+        return self.database.write(lambda database: admit(database, self.study, participant))
 
     def consent(self, token: str, language: str | None = None) -> Standing:
         """The rater agrees; only now pages are assigned, see `order.plan`. Agreeing again changes nothing.
@@ -213,8 +176,8 @@ class Store:
 
     def saving(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Future[Standing]:
         """As `save`, without waiting; what is wrong with the values themselves is raised at once."""
-        self._require_values(values, plays, seconds)
-        heard, spent = min(plays, MAX_PLAYS), float(min(max(seconds, 0), MAX_SECONDS))
+        require_values(self.study.settings, values)
+        heard, spent = bounded_plays(plays), bounded_seconds(seconds)
         return self.database.submit(lambda database: self._save(database, token, place, dict(values), heard, spent))
 
     def code(self, token: str) -> str:
@@ -276,14 +239,6 @@ class Store:
         with self.database.snapshot() as database:
             return read_raters(database)
 
-    def _add(self, database: sqlite3.Connection, token: str, participant: str | None = None) -> None:
-        (number,) = database.execute("SELECT coalesce(max(id), 0) + 1 FROM rater").fetchone()
-        emotions = json.dumps(emotion_order(self.study, number))
-        database.execute(
-            "INSERT INTO rater (id, token_sha256, emotions, code, participant) VALUES (?, ?, ?, ?, ?)",
-            (number, token_hash(token), emotions, completion_code(), participant),
-        )
-
     def _begin(self, database: sqlite3.Connection, number: int, language: str) -> None:
         now = self.clock()
         if database.execute("SELECT 1 FROM study").fetchone() is None:
@@ -334,16 +289,3 @@ class Store:
         if standing.stage == "done":
             database.execute("UPDATE rater SET finished = ? WHERE id = ?", (now, number))
         return standing
-
-    def _require_values(self, values: Mapping[str, int], plays: int, seconds: float) -> None:
-        settings = self.study.settings
-        if set(values) != set(settings.emotions):
-            wrong: Sequence[str] = sorted(set(values) ^ set(settings.emotions))
-            raise VocalgenError(f"every emotion is to be rated, and no other: {wrong[0]!r}")
-        for emotion, value in values.items():
-            if type(value) is not int or not settings.low <= value <= settings.high:
-                raise VocalgenError(f"{emotion}: {value!r} is no whole number from {settings.low} to {settings.high}")
-        if type(plays) is not int or plays < 1:
-            raise VocalgenError("the clip must be heard to its end before it is rated")
-        if type(seconds) not in (int, float) or seconds != seconds:
-            raise VocalgenError(f"seconds is {seconds!r}; it must be a number")

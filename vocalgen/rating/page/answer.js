@@ -1,5 +1,5 @@
-// What is entered on a page. What a browser has kept may be damaged, or of a clock that jumped: only what fits is taken.
-const MAX_SECONDS = 1e6, MAX_PLAYS = 1e6;  // as the server cuts them, see MAX_SECONDS in store.py
+// Entries of a page. A browser may have kept damaged ones, or times of a clock that jumped: only what fits is taken.
+const MAX_SECONDS = 1e6, MAX_PLAYS = 1e6;  // as the server cuts them, see values.py
 
 const within = (value, most) => typeof value === "number" ? Math.min(Math.max(value, 0), most) || 0 : 0;  // NaN: 0
 
