@@ -29,6 +29,7 @@ def test_a_study_is_frozen(study: Study, study_clips: Path, tmp_path: Path) -> N
         copy = study.folder / "clips" / f"{clip.key}.wav"
         assert (study_clips / clip.clip).is_file() and copy.is_file()
         assert clip.emotion.lower() not in clip.key
+        assert clip.key.isalpha() and len(clip.key) == 16  # hex digits may be a number in a spreadsheet
     assert create_study(tmp_path / "again", study_clips, SETTINGS, 4, HUME10).clips == study.clips
     other = create_study(tmp_path / "other", study_clips, replace(SETTINGS, seed=4), 4, HUME10)
     assert {clip.key for clip in other.clips}.isdisjoint(clip.key for clip in study.clips)

@@ -16,7 +16,7 @@ from small_study import answered, make_older
 
 from vocalgen.errors import VocalgenError
 from vocalgen.rating import database as module
-from vocalgen.rating.reading import Unavailable, meaning_of
+from vocalgen.rating.reading import Unavailable, meaning_of, open_to_read
 from vocalgen.rating.schema import VERSION
 from vocalgen.rating.store import Store
 from vocalgen.rating.study import RATINGS, Study, open_study
@@ -214,6 +214,18 @@ def test_a_full_disk_is_no_bug(study: Study) -> None:
         store.database.write(lambda database: database.execute("PRAGMA max_page_count = 1").fetchone())
         with pytest.raises(VocalgenError, match=r"database or disk is full.*free some space"):
             store.invite(2000)
+
+
+@pytest.mark.parametrize("name", ["plain", "a study?#%20", "100%", "äöü & co", "a;b=c"])
+def test_databases_are_opened_whatever_their_folder_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    path = tmp_path / name / RATINGS
+    module.create(path, "CREATE TABLE said (text TEXT);", 1)
+    with closing(open_to_read(path, 0.1)) as database:
+        assert database.execute("SELECT count(*) FROM said").fetchone()[0] == 0
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            database.execute("INSERT INTO said VALUES ('x')")
+    assert [file.name for file in path.parent.iterdir()] == [RATINGS]
 
 
 @pytest.mark.parametrize(

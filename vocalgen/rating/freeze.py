@@ -37,6 +37,9 @@ from vocalgen.rating.texts import parse_texts, shipped_text
 LOUDNESS, PEAK_DB = -23.0, -1.0
 """LUFS of the copies and their highest true peak in dB of full scale (EBU R 128)."""
 
+LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnpqrst")
+"""Hex digits as letters in the same order: spreadsheets take some hex digits for a number, and change them."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -205,7 +208,7 @@ def _copy(source: Source, practice: bool, seed: int, folder: Path) -> StudyClip:
     digest = hashlib.sha256(content).hexdigest()
     lufs, gain = level(wave, rate)
     levelled = (wave * 10 ** (gain / 20)).astype(np.float32)
-    key = hashlib.sha256(f"{seed}\n{source.name}\n{digest}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{seed}\n{source.name}\n{digest}".encode()).hexdigest()[:16].translate(LETTERS)
     audio.write(folder / f"{key}.wav", levelled, rate)
     copied = hashlib.sha256((folder / f"{key}.wav").read_bytes()).hexdigest()
     peak = true_peak(levelled, rate)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from vocalgen.errors import VocalgenError
 
@@ -99,7 +100,9 @@ def in_memory(database: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _connect(path: Path, how: str, patience: float) -> sqlite3.Connection:
-    address = f"{path.absolute().as_uri()}?{how}"
+    place = path.absolute().as_posix()
+    root = "" if place.startswith("/") else "/"  # SQLite knows no servers: //server/share is all path
+    address = f"file://{root}{quote(os.fsencode(place), safe='/:')}?{how}"
     opened = sqlite3.connect(address, patience, isolation_level=None, check_same_thread=False, uri=True)
     return _configured(opened)
 

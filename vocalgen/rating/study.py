@@ -103,7 +103,7 @@ class StudyClip:
     """A clip of a study.
 
     Args:
-        key: sixteen hex digits, the name of its copy.
+        key: Name of its copy, sixteen letters; hex digits in studies of older versions.
         copy_sha256: of the copy; "" in studies that were made before copies were checked.
         clip: EMOTION/FILE, what evaluations call it.
         emotion: it was made for.
