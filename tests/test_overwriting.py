@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import shutil
 import sys
@@ -25,11 +26,14 @@ Arguments = Callable[[Path], list[object]]
 
 READ_ONLY = {
     "doctor", "info", "data verify", "submission check", "rate invite", "rate serve", "rate codes", "rate report",
-    "rate flag", "metrics fid", "metrics fid-infinity", "metrics kad", "metrics manifold", "metrics vendi",
-    "metrics heep", "metrics s-gen", "metrics agreement", "metrics ccc", "metrics pearson", "metrics spearman",
-    "metrics mae", "metrics uar", "metrics s-mtl",
+    "rate flag", "metrics fid", "metrics fd-infinity", "metrics kad", "metrics kid", "metrics manifold",
+    "metrics vendi", "metrics heep", "metrics s-gen", "metrics agreement", "metrics ccc", "metrics pearson",
+    "metrics spearman", "metrics mae", "metrics uar", "metrics s-mtl",
 }  # fmt: skip
 """Verbs that write no file of their own choice."""
+
+REASONS = r"vocalgen did not write|not written by vocalgen|exists; choose|is there already|recording that is read"
+"""What a refusal says; another mistake in the command would say something else."""
 
 TRAINING = {
     "train_autoencoder.py": "autoencoder.yaml",
@@ -72,12 +76,13 @@ def snapshot(folder: Path) -> dict[str, bytes | str]:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A manifest with clips, a table of embeddings and a frozen study beside it."""
-    from vocalgen.rating.freeze import freeze
+    from vocalgen.emotions import Vocabulary
+    from vocalgen.rating.freeze import create_study
 
     folder = tmp_path_factory.mktemp("corpus")
     write_corpus(folder)
     clips = write_clips(folder / "clips")
-    freeze(folder / "study", SETTINGS, clips, 2, None)
+    create_study(folder / "study", clips, SETTINGS, 3, Vocabulary("small", SETTINGS.emotions))
     np.savez(folder / "e.npz", x=np.zeros((2, 2)))
     return folder
 
@@ -130,7 +135,20 @@ def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments
             lambda home: ["classify", home / "laugh.wav", "-m", "emogator-classifier-24k", "-o", home / "made.csv"],
         ],
         "evaluate": [lambda home: ["evaluate", clips, "--reference", manifest, "--out", home]],
-        "benchmark": [lambda home: ["benchmark", "emogator", "--data", manifest, "--system", "mlp", "--out", home]],
+        "benchmark": [
+            lambda home: [
+                "benchmark",
+                "emogator",
+                "--data",
+                manifest,
+                "--system",
+                "mlp",
+                "--encoder",
+                "log-mel",
+                "-o",
+                home,
+            ]
+        ],
         "data prepare folder": [lambda home: ["data", "prepare", "folder", clips, *prepare, home / "made.csv"]],
         "data prepare emogator": [lambda home: ["data", "prepare", "emogator", clips, *prepare, home / "made.csv"]],
         "data prepare hume-vocalburst": [
@@ -140,7 +158,16 @@ def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments
             lambda home: ["data", "prepare", "hume-prosody", clips, *prepare, home / "made.csv"]
         ],
         "data prepare modulate-sonata": [
-            lambda home: ["data", "prepare", "modulate-sonata", clips, corpus / "x.yaml", *prepare, home / "made.csv"]
+            lambda home: [
+                "data",
+                "prepare",
+                "modulate-sonata",
+                clips,
+                "--mapping",
+                corpus / "x",
+                *prepare,
+                home / "made.csv",
+            ]
         ],
         "data prepare modulate-stream": [
             lambda home: ["data", "prepare", "modulate-stream", clips, "--table", corpus / "t.tsv", "--out", home]
@@ -161,10 +188,10 @@ def test_every_verb_is_walked(corpus: Path, debug_checkpoint: Path) -> None:
 def test_a_verb_keeps_files_of_other_origin(
     verb: str, corpus: Path, home: Path, debug_checkpoint: Path, gan: Path, command: Command
 ) -> None:
-    before = snapshot(home.parent)
+    before, words = snapshot(home.parent), re.compile(REASONS)
     for arguments in cases(corpus, debug_checkpoint, gan)[verb]:
         ran = command(*arguments(home))
-        assert ran.code == 2 and ran.err.startswith("error: ") and "Traceback" not in ran.err, (verb, ran)
+        assert ran.code == 2 and ran.err.startswith("error: ") and words.search(ran.err), (verb, ran)
         assert snapshot(home.parent) == before, verb
 
 
@@ -187,6 +214,8 @@ def test_a_recipe_keeps_files_of_other_origin(
         places["autoencoder"] = root / "checkpoints" / "emogator-diffusion-24k" / "autoencoder"
     elif script == "train_vocoder.py":
         places["autoencoder"] = "null"
+    if script == "train_gan.py":
+        places["scorer"] = "null"
     overrides = [f"{name}={place}" for name, place in places.items()]
     recipe = root / "recipes" / "emogator" / TRAINING[script]
     monkeypatch.setattr(
@@ -217,9 +246,7 @@ def test_a_folder_with_the_name_of_a_cache_is_kept(corpus: Path, tmp_path: Path,
     commands: list[list[object]] = [
         ["embed", manifest, "--split", "train", "--out", tmp_path / "e.npz", "--device", "cpu"],
         ["data", "features", manifest, "--encoder", "log-mel", "--device", "cpu"],
-        ["benchmark", "emogator", "--data", manifest, "--system", "mlp", "--encoder", "log-mel", "--seeds", 1,
-         "--out", tmp_path / "b"],
-    ]  # fmt: skip
+    ]
     for arguments in commands:
         ran = command(*arguments)
         assert ran.code == 2 and "mine-24k would be replaced, but holds 'awe/1.wav'" in ran.err, ran

@@ -98,6 +98,7 @@ def prepare_sonata(
     """MODULATE-SONATA: 25 acted emotions, cut into segments (FLAC) beside the manifest."""
     from vocalgen.corpora import sonata
 
+    _require_replaceable(out, overwrite)
     layout = sonata.read_layout(mapping)
     found, remarks = sonata.segments(folder, layout)
     target = out.with_name(f"{out.stem}-segments")
@@ -195,10 +196,9 @@ def _prepare(
     console = Console()
     if out.suffix.lower() != ".csv":
         raise VocalgenError(f"{out}: a manifest is a CSV; give --out a name that ends in .csv")
-    report_path = out.with_suffix(".report.json")
+    report_path = _report_path(out)
     _require_other(out, source)
-    for path in (out, report_path):
-        require_replaceable(path, overwrite)
+    _require_replaceable(out, overwrite)
     _require_writable(out)
     with decoders_silenced():
         manifest = scan()
@@ -251,6 +251,15 @@ def _print_report(report: VerificationReport, path: Path, console: Console) -> N
         lines.append("note: no usable clip is left")
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _report_path(out: Path) -> Path:
+    return out.with_suffix(".report.json")
+
+
+def _require_replaceable(out: Path, overwrite: bool) -> None:
+    for path in (out, _report_path(out)):
+        require_replaceable(path, overwrite)
 
 
 def _require_other(out: Path, source: Path | None) -> None:

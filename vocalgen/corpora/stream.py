@@ -32,7 +32,7 @@ from vocalgen.corpora.parallel import parallel_map
 from vocalgen.corpora.table import check_header
 from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import own_folder, remove
+from vocalgen.ownership import own_folder, remove, require_own_folder
 
 CLIPS = 1_880_261
 """Clips of the full corpus (white paper)."""
@@ -51,6 +51,10 @@ INDEX = "index.json"
 
 _LISTED = ("row", "clip_name", "reason")
 _COUNTED = 10_000
+
+
+NEW_FOLDER = "give a new or empty folder for the shards"
+"""What to do where the folder holds something else."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def pack(
             what is none; no space.
     """
     packing, target = packing or Packing(), Path(out)
+    require_own_folder(target, NEW_FOLDER)
     digest, shards = _plan(Path(table), packing.rows, counted)
     _claim(target, {"table": digest, "packing": asdict(packing)})
     sweep(target)
@@ -200,7 +205,7 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
         if before != made_of:
             raise VocalgenError(f"{target} holds shards of another table or packing; choose another folder")
         return
-    own_folder(target, "give a new or empty folder for the shards", cache=True)
+    own_folder(target, NEW_FOLDER, cache=True)
     atomic_write_text(mark, json.dumps(made_of, indent=1) + "\n")
 
 

@@ -50,15 +50,14 @@ def export(
     Raises:
         VocalgenError: nobody who counts has rated anything yet; the folder cannot be written.
     """
+    folder, names = Path(folder), (LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS)
+    for name in names:
+        require_replaceable(folder / name, overwrite)
     present = kept(answers)
     counted = [answer for answer in kept(answers, flagged) if answer.kind == "rating"]
     if not counted:
         others = "" if flagged else " but flagged raters"
         raise VocalgenError(f"{study.folder}: nobody{others} has rated a clip yet; there is nothing to export")
-    folder = Path(folder)
-    names = (LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS)
-    for name in names:
-        require_replaceable(folder / name, overwrite)
     begin_index(folder)
     atomic_write_text(folder / LONG, _csv(_long(study, counted)), overwrite)
     atomic_write_text(folder / WIDE, _csv(_wide(study, counted)), overwrite)
