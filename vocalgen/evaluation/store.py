@@ -15,7 +15,7 @@ from vocalgen.atomic import atomic_path, locked
 from vocalgen.evaluation.measured import Measured
 from vocalgen.ownership import begin_index
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when what is measured changes."""
 
 
