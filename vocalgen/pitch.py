@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +65,8 @@ def track_pitch(
     lowest, highest = SHORTEST_WINDOW / WINDOW_SECONDS, sample_rate / 4
     if not lowest <= f_min < f_max < highest:
         raise VocalgenError(
-            f"pitch range {f_min:g} to {f_max:g} Hz: at {sample_rate} Hz it must lie between {lowest:g} and {highest:g} Hz "
-            "and have f_min < f_max"
+            f"pitch range {f_min:g} to {f_max:g} Hz: it must be ascending, from {lowest:g} Hz to below {highest:g} Hz "
+            f"at a sample rate of {sample_rate} Hz"
         )
     window = hop_length + round(WINDOW_SECONDS * sample_rate - hop_length) // 2 * 2
     lag_rate = OVERSAMPLING * sample_rate
@@ -107,7 +108,7 @@ def _candidates(similarity: Tensor, shortest: int, longest: int) -> tuple[Tensor
     peaks = torch.where((here > before) & (here >= after), here, -1.0)
     bands = math.ceil(BANDS_PER_OCTAVE * math.log2(longest / shortest))
     edges = [round(shortest * (longest / shortest) ** (k / bands)) - shortest for k in range(bands + 1)]
-    best = [peaks[..., low:high].max(-1) for low, high in zip(edges, edges[1:])]
+    best = [peaks[..., low:high].max(-1) for low, high in pairwise(edges)]
     height = torch.stack([values for values, _ in best], dim=-1)
     lag = torch.stack([places + low for (_, places), low in zip(best, edges)], dim=-1)
     a, b, c = (values.gather(-1, lag) for values in (before, here, after))
