@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib
 import importlib.util
 import json
 import os
@@ -269,8 +270,7 @@ def _references(waves: list[Any], pyin_every: int) -> dict[str, tuple[dict[int, 
 
 def _praat(wave: Any) -> Track:
     """Track by Praat's autocorrelation method with its defaults, frames nearest to ours."""
-    import parselmouth  # optional, for comparison only
-
+    parselmouth = importlib.import_module("parselmouth")  # optional, for comparison only
     frames = len(wave) // HOP
     sound = parselmouth.Sound(wave.astype(np.float64), RATE)
     pitch = sound.to_pitch_ac(time_step=HOP / RATE, pitch_floor=F_MIN, pitch_ceiling=F_MAX)
@@ -372,9 +372,10 @@ def _markdown(report: dict[str, Any]) -> str:
     clips = {name: trackers[name]["clips"] for name in names}
     real = [(key, *(agreement(clips[n]["agreement"][key]) for n in names)) for key in first["clips"]["agreement"]]
     speed = [(key, *(f"{row[name]:.2f}" for name in names)) for key, row in report["speed"].items()]
-    references = [
-        f"{key}: {row['n']} clips, {row['ms_per_second']:.0f} ms" for key, row in report["references"].items()
-    ]
+    reference_speed = "; ".join(
+        f"{key} ({row['n']} clips): {row['ms_per_second']:.0f} ms" for key, row in report["references"].items()
+    )
+    between = [(key, agreement(row)) for key, row in report["between_references"].items()]
     sections = [
         ("## Steady tones", f"Wrong of {TONES} (median f0 more than 3 % off), {TONE_SETS} sets of phases and tilts."),
         table(("grid", *names), rows("tones", lambda r: ", ".join(map(str, r["wrong"])))),
@@ -388,10 +389,7 @@ def _markdown(report: dict[str, Any]) -> str:
             f"{report['seconds']:.0f} s. Share of frames within half a semitone / the same modulo octaves (frames).",
         ),
         table(("frames that both call voiced", *names), real),
-        ("Between the references:",),
-        table(
-            ("pYIN and Praat", "agreement"), [(k, agreement(row)) for k, row in report["between_references"].items()]
-        ),
+        *([("Between the references:",), table(("pYIN and Praat", "agreement"), between)] if between else []),
         ("Periodicity of all frames:",),
         table(
             ("", *names),
@@ -400,10 +398,7 @@ def _markdown(report: dict[str, Any]) -> str:
                 ("share ≥ 0.8", *(f"{clips[n]['voiced_share']:.4f}" for n in names)),
             ],
         ),
-        (
-            "## Speed",
-            f"Median ms of CPU time per second of audio, in turns. {report['hardware']}. References: {'; '.join(references)}.",
-        ),
+        ("## Speed", f"Median ms of CPU time per second of audio, in turns. {report['hardware']}.", reference_speed),
         table(("audio", *names), speed),
     ]
     note = [report["note"], ""] if report["note"] else []
