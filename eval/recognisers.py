@@ -16,11 +16,13 @@ from vocalgen.atomic import atomic_write_text, published
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.evaluation import figures
 from vocalgen.evaluation.recognisers import columns_of, logits_of, recognisers_markdown, recognition_row
-from vocalgen.ownership import require_own_folder
+from vocalgen.ownership import FolderKind, require_own_folder
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import RealClips
 from vocalgen.recognition.encoders import load_encoder
 from vocalgen.script import add_debug, reported
+
+REPORT = FolderKind("a report of recognisers")
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     """Measure and write."""
     require_matplotlib()
     if not options.overwrite:
-        require_own_folder(options.out)
+        require_own_folder(options.out, REPORT)
     vocabulary = Manifest.load(options.manifest).emotions
     report: dict[str, Any] = {
         "manifest": Path(options.manifest).name,
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
             rows[split] = recognition_row(logits, clips.labels, clips.speakers, vocabulary.emotions)
     last = options.splits[-1]
     confusion = {name: splits[last]["confusion"] for name, splits in report["recognisers"].items()}
-    with published(options.out, options.overwrite) as out:
+    with published(options.out, REPORT, options.overwrite) as out:
         atomic_write_text(out / "recognisers.json", json.dumps(report, indent=1) + "\n")
         figures.confusions({"confusion": confusion, "emotions": vocabulary.emotions}, out / "confusion.png")
         atomic_write_text(out / "recognisers.md", recognisers_markdown(report))

@@ -24,7 +24,7 @@ from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
-from vocalgen.ownership import require_own_folder
+from vocalgen.ownership import FolderKind, require_own_folder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
 
@@ -32,6 +32,9 @@ ALIGN = 16
 """Clips are cut to a multiple of this many frames, so that every model takes them whole."""
 
 Render = Callable[[np.ndarray], np.ndarray]
+
+
+REPORT = FolderKind("a report of round trips")
 
 
 def main() -> None:
@@ -45,7 +48,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
     if not options.overwrite:
-        require_own_folder(options.out)
+        require_own_folder(options.out, REPORT)
     mel = MelConfig()
     log_mel = LogMel(mel)
     cache = WaveCache.of(options.manifest, options.cache, CacheConfig(sample_rate=mel.sample_rate))
@@ -78,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "systems": results,
     }
-    with published(options.out, options.overwrite) as out:
+    with published(options.out, REPORT, options.overwrite) as out:
         atomic_write_text(out / "roundtrip.json", json.dumps(report, indent=2) + "\n")
         atomic_write_text(out / "roundtrip.md", roundtrip_markdown(report))
     print(roundtrip_markdown(report))

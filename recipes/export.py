@@ -39,7 +39,7 @@ from vocalgen.models.classifier import Recogniser
 from vocalgen.models.emo18 import Emo18
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import joined
-from vocalgen.ownership import require_replaceable
+from vocalgen.ownership import FolderKind, require_replaceable
 from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, reported
@@ -48,6 +48,9 @@ from vocalgen.weights import read_json
 
 CHECKPOINT = ("model_index.json", "config.json")
 """One of these is in every checkpoint."""
+
+
+CHECKPOINT_FOLDER = FolderKind("a checkpoint")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -152,7 +155,7 @@ def save(model: Any, out: Path, overwrite: bool = False, checksums: bool = False
     Raises:
         VocalgenError: a file of the checkpoint's names was not written by vocalgen; the folder cannot be written.
     """
-    with published(out, overwrite) as folder:
+    with published(out, CHECKPOINT_FOLDER, overwrite) as folder:
         model.to(torch.float16).save_pretrained(folder)
         for path in folder.rglob("*.json"):
             values = json.loads(path.read_text(encoding="utf-8"))

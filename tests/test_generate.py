@@ -18,7 +18,7 @@ from debug import debug_pipeline
 from vocalgen import VocalgenError, audio
 from vocalgen.emotions import EMOGATOR30
 from vocalgen.generation import batch
-from vocalgen.generation.batch import MANIFEST, PARTS, RUN, Job, Recipe, Run, conclude, finished, plan, prepare
+from vocalgen.generation.batch import CLIPS, MANIFEST, PARTS, RUN, Job, Recipe, Run, conclude, finished, plan, prepare
 from vocalgen.generation.checkpoint import checkpoint_sha256
 from vocalgen.generation.settings import Sampling
 from vocalgen.generation.synthesis import Synthesis
@@ -201,7 +201,7 @@ def test_a_folder_of_unknown_files_is_refused(synthesis: Synthesis, tmp_path: Pa
     with pytest.raises(VocalgenError, match=r"thesis\.tex"):
         prepare(tmp_path, Recipe("0", 0, synthesis.settings()))
     (tmp_path / "thesis.tex").unlink()
-    own_folder(tmp_path)
+    own_folder(tmp_path, CLIPS)
     (tmp_path / RUN).write_text("{")
     with pytest.raises(VocalgenError, match="damaged"):
         prepare(tmp_path, Recipe("0", 0, synthesis.settings()))

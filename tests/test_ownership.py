@@ -10,7 +10,18 @@ import pytest
 
 from vocalgen import VocalgenError
 from vocalgen.atomic import atomic_path, atomic_write_text, published
-from vocalgen.ownership import INDEX, begin_index, is_own_file, own_folder, record, remove, require_replaceable
+from vocalgen.ownership import (
+    INDEX,
+    FolderKind,
+    begin_index,
+    is_own_file,
+    own_folder,
+    record,
+    remove,
+    require_replaceable,
+)
+
+RUN, REPORT, CACHE = FolderKind("a training run"), FolderKind("a report"), FolderKind("a cache", cache=True)
 
 
 def folder_of(path: Path, **files: str) -> Path:
@@ -78,11 +89,13 @@ def test_a_copied_folder_stays_replaceable(tmp_path: Path) -> None:
 
 
 def test_a_cache_with_a_damaged_file_is_replaceable(tmp_path: Path) -> None:
-    with atomic_path(tmp_path / "cache", cache=True) as temporary:
+    with atomic_path(tmp_path / "cache", kind=CACHE) as temporary:
         temporary.mkdir()
         (temporary / "audio").write_text("1")
     (tmp_path / "cache" / "audio").write_text("")
-    folder_of(tmp_path / "cache", audio="2")
+    with atomic_path(tmp_path / "cache", kind=CACHE) as temporary:
+        temporary.mkdir()
+        (temporary / "audio").write_text("2")
     assert (tmp_path / "cache" / "audio").read_text() == "2"
 
 
@@ -108,7 +121,7 @@ def test_atomic_path_refuses_a_foreign_file_unless_told_to_overwrite(tmp_path: P
 
 
 def test_atomic_path_replaces_a_listed_file_until_it_is_changed(tmp_path: Path) -> None:
-    run = own_folder(tmp_path / "run")
+    run = own_folder(tmp_path / "run", RUN)
     atomic_write_text(run / "config.yaml", "a: 1")
     atomic_write_text(run / "config.yaml", "a: 2")
     (run / "config.yaml").write_text("a: 2  # mine")
@@ -118,7 +131,7 @@ def test_atomic_path_replaces_a_listed_file_until_it_is_changed(tmp_path: Path) 
 
 
 def test_a_kill_between_listing_and_renaming_leaves_the_old_file_replaceable(tmp_path: Path) -> None:
-    run = own_folder(tmp_path / "run")
+    run = own_folder(tmp_path / "run", RUN)
     atomic_write_text(run / "a", "old")
     (tmp_path / "next").write_text("new")
     record(run / "a", tmp_path / "next")
@@ -126,7 +139,7 @@ def test_a_kill_between_listing_and_renaming_leaves_the_old_file_replaceable(tmp
 
 
 def test_a_torn_line_of_the_index_spoils_no_other(tmp_path: Path) -> None:
-    run = own_folder(tmp_path / "run")
+    run = own_folder(tmp_path / "run", RUN)
     atomic_write_text(run / "a", "1")
     with (run / INDEX).open("a") as index:
         index.write('{"file": "b", "by')
@@ -136,7 +149,7 @@ def test_a_torn_line_of_the_index_spoils_no_other(tmp_path: Path) -> None:
 
 
 def test_a_growing_file_stays_replaceable(tmp_path: Path) -> None:
-    run = own_folder(tmp_path / "run")
+    run = own_folder(tmp_path / "run", RUN)
     record(run / "metrics.jsonl", grows=True)
     (run / "metrics.jsonl").write_text("any")
     atomic_write_text(run / "metrics.jsonl", "cut")
@@ -147,14 +160,14 @@ def test_a_growing_file_stays_replaceable(tmp_path: Path) -> None:
 def test_own_folder_refuses_other_folders(tmp_path: Path, name: str) -> None:
     (tmp_path / "home" / name).mkdir(parents=True)
     with pytest.raises(VocalgenError, match=f"holds '{name}', which vocalgen did not write; choose"):
-        own_folder(tmp_path / "home")
+        own_folder(tmp_path / "home", RUN)
     assert [path.name for path in (tmp_path / "home").iterdir()] == [name]
 
 
 def test_own_folder_takes_what_file_managers_leave(tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
     (tmp_path / ".cache.lock").write_text("")
-    assert (own_folder(tmp_path) / INDEX).is_file()
+    assert (own_folder(tmp_path, RUN) / INDEX).is_file()
 
 
 def test_remove_leaves_foreign_files(tmp_path: Path) -> None:
@@ -177,7 +190,7 @@ def test_remove_does_not_follow_links(tmp_path: Path) -> None:
 
 def test_published_replaces_its_files_and_keeps_others(tmp_path: Path) -> None:
     for names in (("report.md", "mels-a.png"), ("report.md", "mels-b.png")):
-        with published(tmp_path / "report") as folder:
+        with published(tmp_path / "report", REPORT) as folder:
             for name in names:
                 atomic_write_text(folder / name, str(names))
         (tmp_path / "report" / "mels-mine.png").write_text("precious")
@@ -195,7 +208,7 @@ def test_published_moves_nothing_if_a_file_is_in_the_way(tmp_path: Path) -> None
     (tmp_path / "report" / "z.md").write_text("precious")
 
     def write(overwrite: bool) -> None:
-        with published(tmp_path / "report", overwrite) as folder:
+        with published(tmp_path / "report", REPORT, overwrite) as folder:
             for name in ("a.md", "z.md"):
                 (folder / name).write_text("new")
 
@@ -209,8 +222,25 @@ def test_published_moves_nothing_if_a_file_is_in_the_way(tmp_path: Path) -> None
 
 def test_files_of_another_folder_are_not_listed(tmp_path: Path) -> None:
     """An index reaches a few levels down, and not over the index of a folder below."""
-    begin_index(tmp_path)
-    inner = own_folder(tmp_path / "inner")
+    begin_index(tmp_path, REPORT)
+    inner = own_folder(tmp_path / "inner", RUN)
     atomic_write_text(inner / "a", "1")
     assert '"a"' in (inner / INDEX).read_text() and '"inner/a"' not in (tmp_path / INDEX).read_text()
     require_replaceable(inner / "a")
+
+
+def test_a_folder_of_another_kind_is_kept(tmp_path: Path) -> None:
+    """All files are vocalgen's, and still a report must not remove generated clips."""
+    clips = own_folder(tmp_path / "clips", FolderKind("generated clips"))
+    atomic_write_text(clips / "a", "1")
+    with pytest.raises(VocalgenError, match="clips holds generated clips, not a report; choose"):
+        own_folder(clips, REPORT)
+    with (
+        pytest.raises(VocalgenError, match="holds generated clips, not a report"),
+        published(clips, REPORT, True) as new,
+    ):
+        (new / "b").write_text("2")
+    for kind in (CACHE, None):
+        with pytest.raises(VocalgenError, match="holds generated clips"), atomic_path(clips, kind=kind):
+            pytest.fail("the body ran")
+    assert {path.name for path in clips.iterdir()} == {"a", INDEX}

@@ -117,7 +117,7 @@ def emogator(path: Path, wanted: list[tuple[str, str]]) -> Path:
         Clip(str(k), path.parent / f"{k}.wav", split, f"{split}", 1.0, (), one_hot(name, EMOGATOR30))
         for k, (split, name) in enumerate(wanted)
     ]
-    Manifest(EMOGATOR30, tuple(clips)).save(path)
+    Manifest(EMOGATOR30, tuple(clips)).save(path, overwrite=True)
     return path
 
 

@@ -32,7 +32,7 @@ from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjectiv
 from vocalgen.training.classifier import ClassifierConfig
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig, Trainer
+from vocalgen.training.loop import RUN, LoopConfig, Trainer
 
 SMALL_AUTOENCODER = {"latent_dim": 4, "widths": [8, 12], "depths": [1, 1], "expansion": 2}
 SMALL_TRANSFORMER = {"dim": 16, "depth": 1, "heads": 2}
@@ -263,7 +263,7 @@ def test_leftovers_of_killed_runs_are_swept(corpus: Path, tmp_path: Path) -> Non
         path.mkdir(parents=True)
         (path / "half").write_text("")
     left[2].write_text("of a living process")
-    own_folder(run)
+    own_folder(run, RUN)
     (run / ".keep").write_text("somebody's")
     trained("autoencoder", corpus, run, 1)
     assert [path.exists() for path in left] == [False, False, True]

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import (
+    INDEX,
     TEMPORARY,
+    FolderKind,
     Recogniser,
     begin_index,
     listed,
     real_path,
     record,
     remove,
+    require_own_folder,
     require_replaceable,
     seal,
 )
@@ -27,7 +30,7 @@ def atomic_path(
     path: str | os.PathLike[str],
     overwrite: bool | None = None,
     recognise: Recogniser | None = None,
-    cache: bool = False,
+    kind: FolderKind | None = None,
 ) -> Iterator[Path]:
     """Yield a temporary sibling of `path` (same suffix); rename it to `path` on success, remove it on any failure.
 
@@ -40,7 +43,7 @@ def atomic_path(
         path: file or folder to be written.
         overwrite: whether a file that vocalgen did not write may be replaced; None if the caller has no such option.
         recognise: tells whether a file at `path` carries a mark of its own.
-        cache: whether any content of the files of a folder is vocalgen's, see `vocalgen.ownership.begin_index`.
+        kind: what a folder is for; a folder of another kind is not replaced.
 
     Raises:
         VocalgenError: something is at `path` that vocalgen did not write; it cannot be written (full disk, read-only
@@ -49,15 +52,15 @@ def atomic_path(
     target = real_path(path)
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise VocalgenError(f"cannot write {target}: it is a device, a socket or a pipe; choose another place")
-    require_replaceable(target, overwrite, recognise)
+    require_replaceable(target, overwrite, recognise, kind)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _share(temporary)
         if temporary.is_dir():
-            seal(temporary, cache)
-            _replace_folder(temporary, target)
+            seal(temporary, kind)
+            _replace_folder(temporary, target, kind)
         else:
             record(target, temporary)
             temporary.replace(target)
@@ -72,11 +75,11 @@ def atomic_path(
                 temporary.unlink(missing_ok=True)
 
 
-def _replace_folder(temporary: Path, target: Path) -> None:
+def _replace_folder(temporary: Path, target: Path, kind: FolderKind | None) -> None:
     if not target.is_dir():
         temporary.replace(target)
         return
-    require_replaceable(target)  # again: the work may have taken long
+    require_replaceable(target, kind=kind)  # again: the work may have taken long
     retired = target.with_name(f".{target.name}.{os.getpid()}.old")
     target.rename(retired)
     try:
@@ -88,24 +91,25 @@ def _replace_folder(temporary: Path, target: Path) -> None:
 
 
 @contextmanager
-def published(folder: str | os.PathLike[str], overwrite: bool | None = None) -> Iterator[Path]:
+def published(folder: str | os.PathLike[str], kind: FolderKind, overwrite: bool | None = None) -> Iterator[Path]:
     """Yield a temporary folder; on success move its files into `folder` and remove what an earlier call left there.
 
     Files of other origin stay. Nothing is moved if one of them is in the way.
 
     Args:
         folder: where the files go; it gets an index.
+        kind: what it is for.
         overwrite: whether files that vocalgen did not write may be replaced.
 
     Raises:
-        VocalgenError: a file is in the way; `folder` cannot be written.
+        VocalgenError: a file is in the way; `folder` is of another kind, or cannot be written.
     """
     target = Path(os.path.abspath(real_path(folder)))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        _publish(temporary, target, overwrite)
+        _publish(temporary, target, kind, overwrite)
     except OSError as error:
         reason = error.strerror or error
         raise VocalgenError(f"cannot write {target}: {reason}; choose another place or free some space") from error
@@ -113,12 +117,14 @@ def published(folder: str | os.PathLike[str], overwrite: bool | None = None) -> 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _publish(source: Path, target: Path, overwrite: bool | None) -> None:
+def _publish(source: Path, target: Path, kind: FolderKind, overwrite: bool | None) -> None:
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
     for file in files:
         require_replaceable(target / file, overwrite)
+    if (target / INDEX).is_file():
+        require_own_folder(target, kind)
     earlier = set(listed(target)) - {file.as_posix() for file in files}
-    begin_index(target)
+    begin_index(target, kind)
     for file in files:
         (target / file).parent.mkdir(parents=True, exist_ok=True)
         record(target / file, source / file)

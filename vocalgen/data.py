@@ -25,9 +25,13 @@ from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.corpora.parallel import parallel_map
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import FolderKind
 from vocalgen.progress import track
 
 _INT16 = 32767.0
+
+
+CACHE = FolderKind("a cache of audio", cache=True)
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
     kept: list[Clip] = []
     offsets = [0]
     waves = parallel_map(partial(_prepare, config=config), clips, processes, chunk=64)
-    with atomic_path(folder, cache=True) as target, closing(waves) as prepared:
+    with atomic_path(folder, kind=CACHE) as target, closing(waves) as prepared:
         target.mkdir()
         with open(target / "audio.i16", "wb") as file:
             pairs = zip(clips, prepared, strict=True)

@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,24 @@ Recogniser = Callable[[Path], bool]
 """Tells whether a file carries the mark of vocalgen and is unchanged since."""
 
 
+@dataclass(frozen=True)
+class FolderKind:
+    """What a folder that vocalgen fills is for: a report never takes the place of generated clips.
+
+    Args:
+        name: noun phrase for messages, such as "a report".
+        cache: whether any content of a listed file is vocalgen's.
+    """
+
+    name: str
+    cache: bool = False
+
+
 def require_replaceable(
-    path: str | os.PathLike[str], overwrite: bool | None = None, recognise: Recogniser | None = None
+    path: str | os.PathLike[str],
+    overwrite: bool | None = None,
+    recognise: Recogniser | None = None,
+    kind: FolderKind | None = None,
 ) -> None:
     """Check that writing `path` loses nothing of the user's.
 
@@ -46,9 +63,11 @@ def require_replaceable(
         overwrite: whether a file without the mark of vocalgen may be replaced; None if the caller has no such option.
             Folders are never replaced so.
         recognise: tells whether a file at `path` carries a mark of its own.
+        kind: what a folder at `path` must be.
 
     Raises:
-        VocalgenError: something is there that vocalgen did not write, or that was changed since.
+        VocalgenError: something is there that vocalgen did not write, or that was changed since; a folder of another
+            kind.
     """
     target = real_path(path)
     if target.is_dir():
@@ -58,6 +77,7 @@ def require_replaceable(
                 f"{path} would be replaced, but holds '{foreign}', which vocalgen did not write; "
                 f"move it away or choose another place"
             )
+        _require_kind(target, kind, "choose another place")
     elif target.is_file() and not overwrite and not is_own_file(target, recognise):
         known = any(True for _ in _lines_of(target))
         reason = "was changed since vocalgen wrote it" if known else "exists and was not written by vocalgen"
@@ -65,44 +85,46 @@ def require_replaceable(
         raise VocalgenError(f"{path} {reason}; move it away or choose another place{option}")
 
 
-def require_own_folder(folder: str | os.PathLike[str], what: str = "choose a new or empty folder") -> None:
-    """Check that vocalgen may fill `folder`: it is absent, empty, or carries the index. Creates nothing.
+def require_own_folder(
+    folder: str | os.PathLike[str], kind: FolderKind, advice: str = "choose a new or empty folder"
+) -> None:
+    """Check that vocalgen may fill `folder`: it is absent, empty, or has an index of this kind. Creates nothing.
 
     Args:
         folder: folder to be filled.
-        what: what to do instead, for the message.
+        kind: what it is for.
+        advice: what to do instead, for the message.
 
     Raises:
-        VocalgenError: it is a file, or holds files of other origin and no index.
+        VocalgenError: it is a file, holds files of other origin and no index, or is of another kind.
     """
     target = real_path(folder)
     if target.exists() and not target.is_dir():
-        raise VocalgenError(f"{folder} is a file; {what}")
-    if not target.is_dir() or (target / INDEX).is_file():
+        raise VocalgenError(f"{folder} is a file; {advice}")
+    if not target.is_dir():
+        return
+    if (target / INDEX).is_file():
+        _require_kind(target, kind, advice)
         return
     foreign = next((entry.name for entry in sorted(target.iterdir()) if not _is_unnoticed(entry.name)), None)
     if foreign is not None:
-        raise VocalgenError(f"{folder} holds '{foreign}', which vocalgen did not write; {what}")
+        raise VocalgenError(f"{folder} holds '{foreign}', which vocalgen did not write; {advice}")
 
 
-def own_folder(folder: str | os.PathLike[str], what: str = "choose a new or empty folder", cache: bool = False) -> Path:
+def own_folder(folder: str | os.PathLike[str], kind: FolderKind, advice: str = "choose a new or empty folder") -> Path:
     """Create `folder` with its index, or take one that has an index; files written into it atomically are listed.
 
     Raises:
         VocalgenError: as `require_own_folder`; the folder cannot be written.
     """
-    require_own_folder(folder, what)
+    require_own_folder(folder, kind, advice)
     target = real_path(folder)
-    begin_index(target, cache)
+    begin_index(target, kind)
     return target
 
 
-def begin_index(folder: Path, cache: bool = False) -> None:
+def begin_index(folder: Path, kind: FolderKind) -> None:
     """Create a folder, where there is none, and begin its index, where it has none.
-
-    Args:
-        folder: folder to be filled.
-        cache: whether any content of a listed file is vocalgen's.
 
     Raises:
         VocalgenError: it cannot be written.
@@ -111,7 +133,7 @@ def begin_index(folder: Path, cache: bool = False) -> None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _append(folder, [_header(cache)])
+        _append(folder, [_header(kind)])
     except OSError as error:
         raise VocalgenError(
             f"cannot write into {folder}: {error.strerror or error}; choose another place or free some space"
@@ -143,10 +165,10 @@ def record(file: Path, size_of: Path | None = None, grows: bool = False) -> None
         _append(owner, [_line(file.relative_to(owner).as_posix(), size_of or file, grows)])
 
 
-def seal(folder: Path, cache: bool = False) -> None:
-    """Write the index of a folder that is complete: it lists every file in it. `cache` as for `begin_index`."""
+def seal(folder: Path, kind: FolderKind | None = None) -> None:
+    """Write the index of a folder that is complete: it lists every file in it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != INDEX)
-    _append(folder, [_header(cache), *(_line(path.relative_to(folder).as_posix(), path) for path in files)])
+    _append(folder, [_header(kind), *(_line(path.relative_to(folder).as_posix(), path) for path in files)])
 
 
 def remove(path: Path) -> None:
@@ -240,8 +262,16 @@ def _read(folder: Path) -> Iterator[dict[str, Any]]:
                     yield line
 
 
-def _header(cache: bool) -> dict[str, Any]:
-    return {"about": "Files that vocalgen wrote into this folder. It replaces or removes no others.", "cache": cache}
+def _header(kind: FolderKind | None) -> dict[str, Any]:
+    about = "Files that vocalgen wrote into this folder. It replaces or removes no others."
+    return {"about": about, **({} if kind is None else {"kind": kind.name, "cache": kind.cache})}
+
+
+def _require_kind(folder: Path, kind: FolderKind | None, advice: str) -> None:
+    names = [line["kind"] for line in _read(folder) if "kind" in line]
+    if names and (kind is None or names[0] != kind.name):
+        wanted = "" if kind is None else f", not {kind.name}"
+        raise VocalgenError(f"{folder} holds {names[0]}{wanted}; {advice}")
 
 
 def _line(name: str, file: Path, grows: bool = False) -> dict[str, Any]:

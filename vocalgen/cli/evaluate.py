@@ -13,7 +13,6 @@ from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import require_own_folder
 from vocalgen.pictures import require_matplotlib
 
 if TYPE_CHECKING:
@@ -79,8 +78,6 @@ def evaluate(
         raise VocalgenError(
             f"{reference}: no such manifest; make one with `vocalgen data prepare`, give it as --reference"
         )
-    if not overwrite:
-        require_own_folder(out)
     outputs.require_folder(out)
     require_matplotlib()
 

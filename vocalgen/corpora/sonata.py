@@ -32,7 +32,7 @@ from vocalgen.corpora.table import read_text
 from vocalgen.corpora.words import count
 from vocalgen.emotions import SONATA25, one_hot
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import begin_index, remove
+from vocalgen.ownership import FolderKind, begin_index, remove
 
 EXPECTED = {"train": (516, 16), "validation": (125, 4), "test": (115, 3)}
 """Segments and actors of each split (white paper, table 3, which sums to 756; table 4 gives another split of 753)."""
@@ -47,6 +47,9 @@ BEYOND = 0.5
 """Seconds by which a segment may end behind its recording, whose codec may have cut it."""
 
 _MARK = 12
+
+
+SEGMENTS = FolderKind("segments of recordings")
 
 
 @dataclass(frozen=True)
@@ -266,7 +269,7 @@ def cut(
     missing = sorted({segment.actor for segment in found} - set(splits))
     if missing:
         raise VocalgenError(f"the mapping puts these actors into no split: {', '.join(missing)}; name every actor")
-    begin_index(out)
+    begin_index(out, SEGMENTS)
     clips: list[Clip] = []
     opened: tuple[Path, audio.Wave, int] | None = None
     contents = {recording: _digest(recording) for recording in {segment.recording for segment in found}}

@@ -32,7 +32,7 @@ from vocalgen.corpora.parallel import parallel_map
 from vocalgen.corpora.table import check_header
 from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import own_folder, remove, require_own_folder
+from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder
 
 CLIPS = 1_880_261
 """Clips of the full corpus (white paper)."""
@@ -55,6 +55,9 @@ _COUNTED = 10_000
 
 NEW_FOLDER = "give a new or empty folder for the shards"
 """What to do where the folder holds something else."""
+
+
+SHARDS = FolderKind("shards", cache=True)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def pack(
             what is none; no space.
     """
     packing, target = packing or Packing(), Path(out)
-    require_own_folder(target, NEW_FOLDER)
+    require_own_folder(target, SHARDS, NEW_FOLDER)
     digest, shards = _plan(Path(table), packing.rows, counted)
     _claim(target, {"table": digest, "packing": asdict(packing)})
     sweep(target)
@@ -205,7 +208,7 @@ def _claim(target: Path, made_of: Mapping[str, Any]) -> None:
         if before != made_of:
             raise VocalgenError(f"{target} holds shards of another table or packing; choose another folder")
         return
-    own_folder(target, NEW_FOLDER, cache=True)
+    own_folder(target, SHARDS, NEW_FOLDER)
     atomic_write_text(mark, json.dumps(made_of, indent=1) + "\n")
 
 

@@ -23,7 +23,7 @@ from vocalgen.evaluation.ratings import Ratings, read_ratings
 from vocalgen.evaluation.report import write_report
 from vocalgen.evaluation.store import Store
 from vocalgen.mel import MEL_24K, LogMel, log_mels
-from vocalgen.ownership import listed, require_own_folder, require_replaceable
+from vocalgen.ownership import FolderKind, listed, require_own_folder, require_replaceable
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import Clips, FolderClips, RealClips, Wave
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -48,6 +48,9 @@ GRID = MEL_24K
 
 PLAYED = 2
 """Clips of an emotion that can be played in the page."""
+
+
+REPORT = FolderKind("a report")
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def run(request: Request) -> Evaluation:
         {"manifest": request.reference.name, "sha256": file_sha256(request.reference)},
     )
     evaluation = evaluate(systems, bench, protocol, ratings)
-    with published(request.out, request.overwrite) as folder:
+    with published(request.out, REPORT, request.overwrite) as folder:
         pictures = draw(evaluation, systems, bench, protocol, folder)
         write_report(evaluation.report, folder, pictures, players(systems, bench, protocol))
     return evaluation
@@ -116,7 +119,7 @@ def require_report_folder(out: Path, overwrite: bool = False) -> None:
     """
     if overwrite:
         return
-    require_own_folder(out)
+    require_own_folder(out, REPORT)
     for name in listed(out):
         require_replaceable(out / name, overwrite)
 

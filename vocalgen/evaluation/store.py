@@ -13,10 +13,13 @@ import numpy as np
 
 from vocalgen.atomic import atomic_path, locked
 from vocalgen.evaluation.measured import Measured
-from vocalgen.ownership import begin_index
+from vocalgen.ownership import FolderKind, begin_index
 
 FORMAT = 2
 """Goes up when what is measured changes."""
+
+
+MEASUREMENTS = FolderKind("measurements", cache=True)
 
 
 class Store:
@@ -37,7 +40,7 @@ class Store:
             found = _read(file)
             if found is None:
                 found = measure()
-                begin_index(self.folder, cache=True)
+                begin_index(self.folder, MEASUREMENTS)
                 with atomic_path(file) as temporary, open(temporary, "wb") as stream:
                     arrays: dict[str, Any] = {"skipped": np.array(found.skipped, dtype=np.str_), **found.arrays()}
                     np.savez(stream, **arrays)

@@ -22,7 +22,7 @@ from vocalgen.atomic import atomic_write_text
 from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.settings import Settings, require_seeds
-from vocalgen.ownership import own_folder, remove, require_own_folder
+from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -32,6 +32,9 @@ MANIFEST, RUN, PARTS = "manifest.jsonl", "run.json", ".parts"
 
 RESUMED = "resumed.jsonl"
 """What the parts of a killed run become."""
+
+
+CLIPS = FolderKind("generated clips")
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
     Raises:
         VocalgenError: the folder holds clips of another recipe, or files of another origin.
     """
-    require_own_folder(folder)
+    require_own_folder(folder, CLIPS)
     stored = folder / RUN
     wanted = json.loads(json.dumps(recipe.to_dict()))
     if stored.is_file():
@@ -216,7 +219,7 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
         if first:
             _sweep(folder)
     else:
-        atomic_write_text(own_folder(folder) / RUN, json.dumps(wanted, indent=1) + "\n")
+        atomic_write_text(own_folder(folder, CLIPS) / RUN, json.dumps(wanted, indent=1) + "\n")
 
 
 def finished(folder: Path) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import begin_index, require_replaceable
+from vocalgen.ownership import FolderKind, begin_index, require_replaceable
 from vocalgen.rating.answers import Answer, Rater, kept, rater_name
 from vocalgen.rating.study import Settings, Study
 
@@ -22,6 +22,9 @@ LONG, WIDE, ARRAYS, TARGETS, PAGES, RATERS = (
 )  # fmt: skip
 
 Row = Sequence[object]
+
+
+RATINGS = FolderKind("exported ratings")
 
 
 def export(
@@ -58,7 +61,7 @@ def export(
     if not counted:
         others = "" if flagged else " but flagged raters"
         raise VocalgenError(f"{study.folder}: nobody{others} has rated a clip yet; there is nothing to export")
-    begin_index(folder)
+    begin_index(folder, RATINGS)
     atomic_write_text(folder / LONG, _csv(_long(study, counted)), overwrite)
     atomic_write_text(folder / WIDE, _csv(_wide(study, counted)), overwrite)
     _save_arrays(study, counted, folder / ARRAYS, overwrite)

@@ -26,7 +26,7 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import WaveCache, recording_marks, unchanged
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import begin_index, remove
+from vocalgen.ownership import FolderKind, begin_index, remove
 from vocalgen.progress import progress
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -42,6 +42,9 @@ Values = NDArray[np.float32]
 
 Row = tuple[str, str]
 """A clip's id and what stands for its audio, empty where that cannot be read."""
+
+
+FEATURES = FolderKind("features", cache=True)
 
 
 class Features(NamedTuple):
@@ -212,7 +215,7 @@ def _embed(encoder: Encoder, cache: WaveCache, rows: Sequence[int], clips: Seque
 
 
 def _save_part(folder: Path, rows: Sequence[Row], values: Values) -> Path:
-    begin_index(folder.parent, cache=True)
+    begin_index(folder.parent, FEATURES)
     part = folder / f"{hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]}.npz"
     with atomic_path(part) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, rows=np.array(rows, dtype=np.str_), values=values)

@@ -29,7 +29,7 @@ from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import begin_index, remove
 from vocalgen.recognition.encoders import is_given
-from vocalgen.recognition.features import Features, feature_folder, features_of, file_state
+from vocalgen.recognition.features import FEATURES, Features, feature_folder, features_of, file_state
 from vocalgen.shipped import file_sha256
 
 TIMES = frozenset({"frametime", "start", "end"})
@@ -113,7 +113,7 @@ def _convert(source: Path, tables: Tables, ids: Sequence[str], file: Path) -> st
     if first is None:
         raise VocalgenError(f"{source} has no rows of clips of the manifest, such as {ids[0]}")
     filled = np.zeros(len(ids), dtype=bool)
-    begin_index(file.parent, cache=True)
+    begin_index(file.parent, FEATURES)
     with atomic_path(file) as temporary:
         shape = (len(ids), len(first[2]))
         values: Any = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)

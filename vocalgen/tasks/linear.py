@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vocalgen.atomic import atomic_write_text
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.prediction import mae
+from vocalgen.ownership import FolderKind, begin_index
 from vocalgen.progress import track
 from vocalgen.tasks.scaling import Inputs, Kind, Scaling, scaling
 from vocalgen.tasks.system import Rows, TaskData, quality
@@ -27,6 +28,9 @@ from vocalgen.tasks.task import Array, Target
 
 RANDOM_STATE, MOST_ITERATIONS = 42, 50_000
 """Of the support vector regressions, as published."""
+
+
+STATE = FolderKind("the state of a grid search", cache=True)
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,7 @@ class _Tried:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        begin_index(path.parent, STATE)
         self.scores: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def get(self, point: Point) -> float | None:

@@ -17,7 +17,7 @@ from vocalgen.atomic import atomic_path, atomic_write_text, locked, sweep
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.submission import FORMATS
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import own_folder, remove, require_own_folder, require_replaceable
+from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.shipped import file_sha256
 from vocalgen.tasks.earlier import require_own, require_unchanged
 from vocalgen.tasks.enrolment import unhelped
@@ -37,6 +37,10 @@ FIRST_SEED = 101
 
 MOST_SEEDS, LEAST_DRAWS = 1000, 40
 """Of fewer than 40 resamples none lies beyond a limit of 95 %."""
+
+
+BENCHMARK = FolderKind("a benchmark")
+SEED, SYSTEM = FolderKind("a run of a benchmark", cache=True), FolderKind("a trained system", cache=True)
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,14 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
         raise VocalgenError(f"--seeds is {plan.seeds}; give 1 to {MOST_SEEDS}")
     if plan.draws < LEAST_DRAWS:
         raise VocalgenError(f"--draws is {plan.draws}; the limits of 95 % need {LEAST_DRAWS} resamples at least")
-    require_own_folder(plan.out, "give a new or empty folder as --out")
+    require_own_folder(plan.out, BENCHMARK, "give a new or empty folder as --out")
     require_own(plan.out, plan.task, system)
-    for name in (MODEL, PREDICTIONS, PAGE, REPORT):
+    require_replaceable(plan.out / MODEL, kind=SYSTEM)
+    for name in (PREDICTIONS, PAGE, REPORT):
         require_replaceable(plan.out / name)
     data, truth = task_data(plan.task, plan.manifest)
     repeats = originals(Manifest.load(plan.manifest)) if plan.task.name in FORMATS else {}
-    own_folder(plan.out)
+    own_folder(plan.out, BENCHMARK)
     with locked(plan.out / "benchmark"):
         require_unchanged(plan.out, system, data)
         runs = [
@@ -116,7 +121,7 @@ def _run(system: System, data: TaskData, seed: int, folder: Path, repeated: set[
     for name, values in prediction.items():
         if not np.isfinite(values).all():
             raise VocalgenError(f"{system.name}, seed {seed}: predictions of {name} are NaN; lower the learning rate")
-    with atomic_path(target, cache=True) as part:
+    with atomic_path(target, kind=SEED) as part:
         part.mkdir()
         fitted.save(part / MODEL)
         write_run(part, system, seed, key, data.task, prediction, [data.ids[row] for row in rows])
@@ -154,7 +159,7 @@ def _written(
         "published": [dict(row) for row in plan.published],
         "warnings": _warnings(plan, data, parts, runs),
     }
-    with atomic_path(plan.out / MODEL, cache=True) as part:
+    with atomic_path(plan.out / MODEL, kind=SYSTEM) as part:
         shutil.copytree(run.model, part)
     with atomic_path(plan.out / PREDICTIONS) as part:
         shutil.copyfile(run.folder / PREDICTIONS, part)

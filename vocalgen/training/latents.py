@@ -18,11 +18,14 @@ from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
-from vocalgen.ownership import require_replaceable
+from vocalgen.ownership import FolderKind, require_replaceable
 from vocalgen.progress import track
 
 Codec = MelAutoencoder | MelFrames
 """What turns log-mels into the sequences that diffusion works on."""
+
+
+LATENTS = FolderKind("a cache of latents", cache=True)
 
 
 def load_codec(folder: str | None, mel: MelConfig) -> Codec:
@@ -91,7 +94,7 @@ def _encode(
     variants: int,
     device: torch.device,
 ) -> None:
-    require_replaceable(folder)
+    require_replaceable(folder, kind=LATENTS)
     autoencoder = autoencoder.to(device).eval()
     log_mel = LogMel(autoencoder.front_end).to(device)
     items = [(int(index), step_seed(variant, int(index))) for variant in range(variants) for index in indices]
@@ -104,7 +107,7 @@ def _encode(
         latents.append(autoencoder.normalise(mean).half().cpu().numpy())
         seconds.append(batch["seconds"].numpy())
     stacked = np.concatenate(latents)
-    with atomic_path(folder, cache=True) as target:
+    with atomic_path(folder, kind=LATENTS) as target:
         target.mkdir()
         np.save(target / "latents.npy", stacked.reshape(variants, len(indices), *stacked.shape[1:]))
         np.save(target / "seconds.npy", np.concatenate(seconds).reshape(variants, -1).astype(np.float32))

@@ -25,10 +25,14 @@ from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, sweep
 from vocalgen.data import StepSampler, collate, step_seed
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import own_folder, remove, require_own_folder, require_replaceable
+from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.training.record import Previews, Record
 
 logger = logging.getLogger(__name__)
+
+
+RUN, EXPORT = FolderKind("a training run"), FolderKind("an exported network")
+RESUME_POINT = FolderKind("a resume point", cache=True)
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ class Trainer:
         }
         self.step = self._resume()
         if self.accelerator.is_main_process:
-            own_folder(self.run)
+            own_folder(self.run, RUN)
             for folder in (self.run, self.run / "state", self.run / "samples"):
                 sweep(folder)
             self._describe(resolved)
@@ -266,7 +270,7 @@ class Trainer:
             return
         if not self._state_path(self.step).exists():
             self._save_state()
-        with atomic_path(self.run / "export") as folder:
+        with atomic_path(self.run / "export", kind=EXPORT) as folder:
             folder.mkdir()
             self.objective.export(folder)
 
@@ -281,7 +285,7 @@ class Trainer:
         }
         if self.accelerator.scaler is not None:  # float16
             state["scaler"] = self.accelerator.scaler.state_dict()
-        with atomic_path(self._state_path(self.step), cache=True) as folder:
+        with atomic_path(self._state_path(self.step), kind=RESUME_POINT) as folder:
             folder.mkdir()
             torch.save(state, folder / "state.pt")
         for old in self._saved()[: -self.config.keep]:
@@ -332,9 +336,10 @@ def require_run_folder(run: str | Path) -> None:
     Raises:
         VocalgenError: it holds files of other origin, or somebody has changed the files that a run writes.
     """
-    require_own_folder(run, "choose a new folder as loop.run")
-    for name in ("config.yaml", "environment.json", "export"):
+    require_own_folder(run, RUN, "choose a new folder as loop.run")
+    for name in ("config.yaml", "environment.json"):
         require_replaceable(Path(run) / name)
+    require_replaceable(Path(run) / "export", kind=EXPORT)
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
