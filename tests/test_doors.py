@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "doctor": {"shipped"},
     "audio": {"emotions"},
     "mel": {"emotions"},
+    "noise": set(),
     "ownership": set(),
     "pictures": set(),
     "pitch": set(),
