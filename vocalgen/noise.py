@@ -1,7 +1,7 @@
 """Counter-based Gaussian noise: one seed gives the same numbers on every device and in every language.
 
-Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a counter of four 32-bit words and
-a key of two to four random words. A value therefore depends on its seed and its place alone, not on how many values
+Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a counter of four 32-bit words
+and a key of two to four random words. A value therefore depends on its seed and its place alone, not on how many values
 were drawn before it. The Box-Muller transform makes Gaussian values of the words in float64.
 """
 
