@@ -122,7 +122,8 @@ def test_other_data_do_not_replace_what_is_finished(tmp_path: Path, command: Com
     assert f"the settings, or the clips of {manifest}" in refused()
     (out / "seeds" / "seed-101" / "run.json").write_text(json.dumps(record))
     manifest.write_text(text)
-    audio.write(Manifest.load(manifest).rows[0].file, audio.read(Manifest.load(manifest).rows[1].file)[0], 16_000)
+    first, second = (clip.file for clip in Manifest.load(manifest).rows[:2])
+    audio.write(first, audio.read(second)[0], 16_000, overwrite=True)
     said = refused()
     assert "encoders.1.features: " in said and record["settings"]["encoders"][0]["features"][:16] in said
 

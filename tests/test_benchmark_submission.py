@@ -44,7 +44,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train, test = clips.split("train").rows, clips.split("test").rows
     shutil.copy(test[0].file, test[-3].file)
     shutil.copy(train[5].file, test[-2].file)
-    audio.write(test[-1].file, np.zeros(8000), 16_000)
+    audio.write(test[-1].file, np.zeros(8000), 16_000, overwrite=True)
     verify(clips)[0].save(path)
     return path
 

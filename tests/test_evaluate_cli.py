@@ -193,12 +193,12 @@ def messy(corpus: Path, evaluate: Callable[..., Done]) -> Done:
     wavfile.write(folder / "awe" / "002.wav", RATE, np.full(4000, np.nan, np.float32))
     (folder / "awe" / "003.wav").unlink()
     (folder / "awe" / f"{EVIL}.wav").write_bytes(b"RIFF")
-    audio.write(folder / "awe" / "004.wav", np.zeros(4000), RATE)
+    audio.write(folder / "awe" / "004.wav", np.zeros(4000), RATE, overwrite=True)
     for file in (folder / "amusement").iterdir():
         file.rename(file.with_name(f"{EVIL} {file.name}"))
     for clip, rate in enumerate((16_000, 44_100, 48_000)):
         wave = burst(2, 0.3, rate, seed=500 + clip)
-        audio.write(folder / "surprise-positive" / f"{clip:03d}.wav", wave, rate)
+        audio.write(folder / "surprise-positive" / f"{clip:03d}.wav", wave, rate, overwrite=True)
     stereo = np.stack([burst(2, 0.3, 16_000, seed=503)] * 2, axis=1)
     wavfile.write(folder / "surprise-positive" / "003.wav", 16_000, stereo)
     audio.write(folder / "horor" / "000.wav", burst(1, 0.3, RATE), RATE)

@@ -319,7 +319,7 @@ def test_no_clip_at_all(manifest: Path, encoder: str) -> None:
 def test_only_what_changed_is_computed_again(manifest: Path, encoder: str, heard: list[int]) -> None:
     before = features_of(manifest, encoder)
     table = Manifest.load(manifest)
-    audio.write(table.rows[2].file, burst(2, 0.7, RATE, seed=99), RATE)
+    audio.write(table.rows[2].file, burst(2, 0.7, RATE, seed=99), RATE, overwrite=True)
     kept = table.where(row != 4 for row in range(len(table)))
     kept.save(manifest, overwrite=True)
     heard.clear()

@@ -142,7 +142,7 @@ def test_what_has_changed_is_cut_again(corpus: Path, layout_file: Path, tmp_path
 
     before = {name: file.stat().st_mtime_ns for name, file in files().items()}
     (corpus / "anna" / "king.txt").write_text(TEXTS["anna/king"].replace("1.25-2.0", "1.25-1.75"))
-    audio.write(corpus / "anna" / "maid.mp3", burst(5, 2.0, RATE, 9), RATE)
+    audio.write(corpus / "anna" / "maid.mp3", burst(5, 2.0, RATE, 9), RATE, overwrite=True)
     again = files()
     assert len(audio.read(again["anna-king-0001250"])[0]) == RATE // 2
     heard = audio.read(corpus / "anna" / "maid.mp3")[0][: 3 * RATE // 4]
