@@ -45,7 +45,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(test[0].file, test[-3].file)
     shutil.copy(train[5].file, test[-2].file)
     audio.write(test[-1].file, np.zeros(8000), 16_000, overwrite=True)
-    verify(clips)[0].save(path)
+    verify(clips)[0].save(path, overwrite=True)
     return path
 
 
@@ -105,7 +105,7 @@ def test_runs_that_did_not_hear_what_is_repeated(
     fusion = ("--system", "late-fusion", "--run", str(tmp_path / "a"), "--run", str(tmp_path / "b"))
     trained(capsys, changed, tmp_path / "mean", EXVO, *fusion)
 
-    clips.save(changed)
+    clips.save(changed, overwrite=True)
     original = originals(clips)[test[-2].id]
     arguments = ("benchmark", EXVO, "--data", changed, "--out", tmp_path / "mean", *fusion, *OPTIONS, *FEW)
     assert f"has no prediction of {original}; run it again" in refused(*arguments)
