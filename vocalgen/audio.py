@@ -6,9 +6,9 @@ on the way in whatever else libsndfile knows, and webm (extra `[webm]`).
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path
 from vocalgen.errors import VocalgenError
+from vocalgen.ogg import renumber
+from vocalgen.tags import Mark, Tags, mark_of, pcm_digest, to_fields, written_by_vocalgen
 
 Wave = NDArray[np.float32]
 """Mono audio, shape (samples,), nominally in [-1, 1]."""
@@ -115,15 +117,20 @@ def write(
     sample_rate: int,
     format: str | None = None,
     overwrite: bool | None = None,
+    tags: Tags | None = None,
 ) -> None:
     """Write a mono wave; the file appears whole or not at all. Values outside [-1, 1] are clipped.
+
+    Equal arguments give equal bytes. Tags do not change the samples.
 
     Args:
         path: target file; missing folders are made.
         wave: shape (samples,), at least one sample.
         sample_rate: Hz. mp3 and opus know a few rates only (opus: 8, 12, 16, 24, 48 kHz).
         format: one of `FORMATS`; None takes the suffix of `path`. wav and flac are 16 bit.
-        overwrite: whether a file that vocalgen did not write may be replaced, see `vocalgen.atomic.atomic_path`.
+        overwrite: whether a file that vocalgen did not write may be replaced, see `vocalgen.atomic.atomic_path`. Clips
+            whose tags say that vocalgen wrote them are replaced in any case.
+        tags: what made the clip, stored in the file's text fields; see `vocalgen.tags`.
 
     Raises:
         VocalgenError: unknown format, a rate the format lacks, NaN, an empty wave or several channels, or a
@@ -139,9 +146,13 @@ def write(
     samples = _checked(wave, f"cannot write {path}")
     if not samples.size:
         raise VocalgenError(f"cannot write {path}: the audio is empty")
-    encoded = _encode(samples.clip(-1.0, 1.0), sample_rate, kind, path)
+    samples = samples.clip(-1.0, 1.0)
+    texts = {}
+    if tags is not None:
+        texts = to_fields(tags, _mark(samples, sample_rate, kind, path), _ENCODINGS[kind][0])
+    encoded = _encode(samples, sample_rate, kind, path, texts)
     cut_short = _is_beginning(Path(path), encoded)
-    with atomic_path(path, cut_short or overwrite) as temporary:
+    with atomic_path(path, cut_short or overwrite, written_by_vocalgen) as temporary:
         temporary.write_bytes(encoded)
 
 
@@ -299,7 +310,17 @@ def _webm_samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float
     return np.ascontiguousarray(samples.T, dtype=np.float32), frames[0].sample_rate
 
 
-def _encode(samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[str]) -> bytes:
+def _mark(samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[str]) -> Mark:
+    """Measure of the samples as a decoder will give them back."""
+    if _ENCODINGS[kind][1] == "PCM_16":
+        return Mark(len(samples), sample_rate, digest=_digest(samples, sample_rate))
+    # What a lossy encoder makes of them is known only afterwards, and text fields stand before the audio.
+    return mark_of(io.BytesIO(_encode(samples, sample_rate, kind, path, {})), lossless=False)
+
+
+def _encode(
+    samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[str], texts: Mapping[str, str]
+) -> bytes:
     import soundfile
 
     container, subtype = _ENCODINGS[kind]
@@ -309,13 +330,15 @@ def _encode(samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[
         with soundfile.SoundFile(
             buffer, "w", samplerate=sample_rate, channels=1, format=container, subtype=subtype
         ) as file:
+            for name, text in texts.items():
+                setattr(file, name, text)
             for start in range(0, len(data), _BLOCK):
                 file.write(data[start : start + _BLOCK])
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise VocalgenError(
             f"cannot write {path} as {kind} at {sample_rate} Hz ({error}); choose another format"
         ) from error
-    return buffer.getvalue()
+    return renumber(buffer.getvalue()) if container == "OGG" else buffer.getvalue()
 
 
 def _mono(channels: NDArray[np.float32]) -> Wave:
@@ -334,8 +357,7 @@ def _checked(wave: Any, what: str) -> Wave:
 
 
 def _digest(wave: Wave, sample_rate: int) -> str:
-    pcm = _pcm16(wave.clip(-1.0, 1.0)).astype("<i2")
-    return hashlib.blake2b(pcm.tobytes(), digest_size=16, person=str(sample_rate).encode()).hexdigest()
+    return pcm_digest(_pcm16(wave.clip(-1.0, 1.0)), sample_rate)
 
 
 def _pcm16(samples: Wave) -> NDArray[np.int16]:

@@ -1,0 +1,184 @@
+"""Tags of generated clips: what made a clip, and whether its audio is still what vocalgen wrote.
+
+The comment field of a file holds all values as compact JSON, because it is the one text that every format keeps whole.
+Other fields repeat the main values for players and editors: title (emotion), artist (model), software, and the licence
+in `license` (Vorbis comments) or `copyright` (RIFF INFO). Importing this module loads neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from vocalgen import __version__
+from vocalgen.errors import VocalgenError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LICENCE = "Apache-2.0"
+"""Licence of the shipped weights, and so of what they make."""
+
+SOFTWARE = f"vocalgen {__version__}"
+
+LEVEL_TOLERANCE = 0.02
+"""Difference in dB between two decoders of one lossy file."""
+
+_LICENCE_FIELDS = {"WAV": "copyright", "FLAC": "license", "OGG": "license"}
+_KEY = "vocalgen"
+_T = TypeVar("_T", bound="Tags | Mark")
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What made a clip.
+
+    Args:
+        model: name of the checkpoint.
+        emotion: name or mixture that was asked for.
+        seed: seed of the clip.
+        settings: further settings by name; values that JSON can hold.
+        licence: SPDX identifier.
+        software: name and version of the program.
+    """
+
+    model: str
+    emotion: str
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = LICENCE
+    software: str = SOFTWARE
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Measure of decoded audio, by which an edited file is recognised.
+
+    Args:
+        frames: number of samples.
+        sample_rate: Hz.
+        digest: hash of the 16-bit samples for lossless formats, "" for lossy ones, which decoders round differently.
+        level: root mean square in dB relative to full scale for lossy formats, 0 for lossless ones.
+    """
+
+    frames: int
+    sample_rate: int
+    digest: str = ""
+    level: float = 0.0
+
+    def fits(self, other: Mark) -> bool:
+        """Whether two marks are of the same audio."""
+        same = (self.frames, self.sample_rate, self.digest) == (other.frames, other.sample_rate, other.digest)
+        return same and abs(self.level - other.level) <= LEVEL_TOLERANCE
+
+
+@dataclass(frozen=True)
+class TaggedFile:
+    """Tags that were read from a file, and whether its audio is what vocalgen wrote."""
+
+    tags: Tags
+    unchanged: bool
+
+
+def pcm_digest(pcm: NDArray[np.int16], sample_rate: int) -> str:
+    """Hash of 16-bit samples (samples,) and their rate."""
+    return hashlib.blake2b(pcm.astype("<i2").tobytes(), digest_size=16, person=str(sample_rate).encode()).hexdigest()
+
+
+def mark_of(source: BinaryIO, lossless: bool) -> Mark:
+    """Decode the audio in an open file and measure it.
+
+    Raises:
+        VocalgenError: the file cannot be decoded.
+    """
+    import numpy as np
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(source) as file:
+            samples = file.read(dtype="int16" if lossless else "float32", always_2d=True)
+            rate = int(file.samplerate)
+    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
+        raise VocalgenError(f"the audio cannot be decoded ({error}); write it again") from error
+    if lossless:
+        return Mark(len(samples), rate, digest=pcm_digest(samples.reshape(-1), rate))
+    power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
+    return Mark(len(samples), rate, level=round(10 * math.log10(max(power, 1e-12)), 3))
+
+
+def to_fields(tags: Tags, mark: Mark, container: str) -> dict[str, str]:
+    """Text fields of a file, by the names that soundfile gives them.
+
+    Args:
+        container: WAV, FLAC, OGG or MP3.
+    """
+    values = {_KEY: asdict(tags), "audio": asdict(mark)}
+    texts = {
+        "title": tags.emotion,
+        "artist": tags.model,
+        "software": tags.software,
+        "comment": json.dumps(values, separators=(",", ":"), sort_keys=True, allow_nan=False),
+    }
+    if container in _LICENCE_FIELDS:
+        texts[_LICENCE_FIELDS[container]] = tags.licence
+    return texts
+
+
+def read(path: str | os.PathLike[str]) -> TaggedFile | None:
+    """Read the tags of a clip and compare its audio with them.
+
+    Returns:
+        The tags; None if the file is readable audio without tags of vocalgen.
+
+    Raises:
+        VocalgenError: the file cannot be read as audio.
+    """
+    import soundfile
+
+    try:
+        with open(path, "rb") as opened:
+            with soundfile.SoundFile(opened) as file:
+                comment = file.comment
+            stored = _parse(comment)
+            if stored is None:
+                return None
+            tags, mark = stored
+            opened.seek(0)
+            return TaggedFile(tags, mark_of(opened, bool(mark.digest)).fits(mark))
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
+        raise VocalgenError(f"cannot read {path} as audio ({str(reason).rstrip('.')}); check the path") from error
+
+
+def written_by_vocalgen(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a clip that vocalgen wrote and nobody has changed since; False where nothing can be read."""
+    try:
+        found = read(path)
+    except VocalgenError:
+        return False
+    return found is not None and found.unchanged
+
+
+def _parse(comment: str) -> tuple[Tags, Mark] | None:
+    """Tags and mark of a comment; None for a comment that `to_fields` did not make."""
+    try:
+        values = json.loads(comment)
+        return _from(Tags, values[_KEY]), _from(Mark, values["audio"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _from(kind: type[_T], values: Mapping[str, Any]) -> _T:
+    """An instance of the dataclass `kind`; values of other names, which a later version may write, are left out."""
+    known = {entry.name: values[entry.name] for entry in fields(kind)}  # type: ignore[arg-type]
+    types = {"frames": int, "sample_rate": int, "seed": int, "level": (int, float), "settings": dict}
+    wrong = [name for name, value in known.items() if not isinstance(value, types.get(name, str))]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)} of another type")
+    return kind(**known)
