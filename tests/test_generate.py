@@ -28,8 +28,10 @@ EMOTIONS = ("awe", "fear", "relief")
 
 
 @pytest.fixture(scope="module")
-def synthesis() -> Synthesis:
-    return debug_pipeline()
+def synthesis(debug_checkpoint: Path) -> Synthesis:
+    pipeline = debug_pipeline()
+    pipeline.folder = debug_checkpoint  # its name stands in the tags of every clip
+    return pipeline
 
 
 def fill(synthesis: Synthesis, folder: Path, per_emotion: int = 4, world: int = 1, **options: Any) -> list[Job]:

@@ -11,7 +11,7 @@ from conftest import Line
 from debug import debug_pipeline, debug_stylegan2
 from safetensors.torch import load_file
 
-from vocalgen import audio
+from vocalgen import audio, tags
 from vocalgen.emotions import EMOGATOR30, one_hot
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.interpolation import GAP, End, interpolate, joined
@@ -107,7 +107,12 @@ def test_the_verbs_write_what_they_say(folder: Path, gan: StyleGAN2Pipeline, tmp
     clip = tmp_path / "way" / "001.wav"
     assert "before the search" in done("invert", clip, "-e", "awe", "--steps", 3, "-o", tmp_path / "found", *common)
     assert load_file(tmp_path / "found" / "001.safetensors")["w"].shape[0] == gan.generator.styles
-    assert (tmp_path / "found" / "001.wav").is_file()
+    written = [tags.read(file) for file in (clip, tmp_path / "one.flac", tmp_path / "found" / "001.wav")]
+    assert [found and (found.tags.emotion, found.unchanged) for found in written] == [
+        ("awe to fear", True),
+        ("awe to awe", True),
+        ("awe", True),
+    ]
 
 
 @pytest.mark.parametrize(

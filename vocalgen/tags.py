@@ -123,7 +123,7 @@ def to_fields(tags: Tags, mark: Mark, container: str) -> dict[str, str]:
         "title": tags.emotion,
         "artist": tags.model,
         "software": tags.software,
-        "comment": json.dumps(values, separators=(",", ":"), sort_keys=True, allow_nan=False),
+        "comment": json.dumps(values, separators=(",", ":"), allow_nan=False),
     }
     if container in _LICENCE_FIELDS:
         texts[_LICENCE_FIELDS[container]] = tags.licence

@@ -61,14 +61,19 @@ def interpolate(
     from vocalgen import audio
     from vocalgen.generation.interpolation import End, joined
     from vocalgen.generation.interpolation import interpolate as go
+    from vocalgen.generation.tagging import clip_tags
 
     synthesis = outputs.load(folder, device)
     settings = synthesis.settings(**changes)
     waves = go(synthesis, End(ends[0], seed), End(ends[1], last_seed), clips, settings)
+    route = f"{ends[0].label} to {ends[1].label}"
     if target.file:
-        audio.write(target.file, joined(waves, synthesis.sample_rate), synthesis.sample_rate, target.format, overwrite)
+        tags = clip_tags(synthesis, route, seed, settings, to_seed=last_seed, clips=clips)
+        whole = joined(waves, synthesis.sample_rate)
+        audio.write(target.file, whole, synthesis.sample_rate, target.format, overwrite, tags)
         print(f"{target.file}  {clips} clips")
         return
-    for path, wave in zip(paths, waves, strict=True):
-        audio.write(path, wave, synthesis.sample_rate, target.format, overwrite)
+    for number, (path, wave) in enumerate(zip(paths, waves, strict=True)):
+        tags = clip_tags(synthesis, route, seed, settings, to_seed=last_seed, clips=clips, clip=number)
+        audio.write(path, wave, synthesis.sample_rate, target.format, overwrite, tags)
         print(f"{path}  {len(wave) / synthesis.sample_rate:.2f} s")

@@ -62,6 +62,7 @@ def invert(
     from vocalgen.data import CacheConfig, prepare_wave
     from vocalgen.generation.inversion import invert as search
     from vocalgen.generation.stylegan2 import StyleGAN2Synthesis
+    from vocalgen.generation.tagging import clip_tags
 
     synthesis = outputs.load(folder, device)
     assert isinstance(synthesis, StyleGAN2Synthesis)
@@ -73,7 +74,8 @@ def invert(
         intensities = torch.tensor(condition.intensities)
         found = search(synthesis, wave, intensities, steps, seed, lambda: advance(1))
     made = synthesis.finish(synthesis.waves(found.mel[None])[0])
-    audio.write(path, made, synthesis.sample_rate, overwrite=overwrite)
+    tags = clip_tags(synthesis, condition.label, seed, synthesis.settings(), inversion_steps=steps)
+    audio.write(path, made, synthesis.sample_rate, overwrite=overwrite, tags=tags)
     with atomic_path(latent, overwrite) as temporary:
         save_file({"w": found.w.cpu().contiguous()}, temporary)
     print(f"{path}  log-mel distance {found.distance:.3f} nat, {found.start:.3f} before the search")

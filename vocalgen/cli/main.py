@@ -40,6 +40,7 @@ VERBS = {
     "rate": Verb("vocalgen.cli.rate", "rate_app", "Run a listening study: clips, raters, a page, ratings."),
     "data": Verb("vocalgen.cli.data", "data_app", "Prepare, verify and describe a corpus."),
     "submission": Verb("vocalgen.cli.submission", "submission_app", "Check submission files of the challenges."),
+    "info": Verb("vocalgen.cli.info", "info", "Show what made a clip, from the tags in its file."),
     "doctor": Verb("vocalgen.cli.doctor", "doctor", "Check this installation and say how to mend it."),
 }
 

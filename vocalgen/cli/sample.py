@@ -136,7 +136,9 @@ def _make(
 ) -> None:
     """Make a handful of clips, write them and say so."""
     from vocalgen import audio
+    from vocalgen.generation.tagging import clip_tags
 
+    settings = synthesis.settings(**changes)
     made = synthesis(
         [job.condition for job in jobs],
         seeds=[job.seed for job in jobs],
@@ -145,7 +147,8 @@ def _make(
         **changes,
     )
     for job, clip in zip(jobs, made.clips):
-        audio.write(job.path, clip, made.sample_rate, format, overwrite)
+        tags = clip_tags(synthesis, job.condition.label, job.seed, settings, duration=duration, trimmed=trim)
+        audio.write(job.path, clip, made.sample_rate, format, overwrite, tags)
         print(f"{job.path}  {len(clip) / made.sample_rate:.2f} s  seed {job.seed}", flush=True)
         if plot:
             from vocalgen.generation.picture import draw_mel

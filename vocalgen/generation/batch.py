@@ -22,6 +22,7 @@ from vocalgen.atomic import atomic_write_text
 from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.settings import Settings, require_seeds
+from vocalgen.generation.tagging import clip_tags
 from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder
 
 if TYPE_CHECKING:
@@ -150,7 +151,16 @@ class Run:
 
     def _write(self, job: Job, wave: np.ndarray) -> str:
         rate = self.synthesis.sample_rate
-        audio.write(self.folder / job.file, wave, rate, self.recipe.format)
+        recipe = self.recipe
+        tags = clip_tags(
+            self.synthesis,
+            job.condition.label,
+            job.seed,
+            recipe.sampling,
+            duration=recipe.duration,
+            trimmed=recipe.trim,
+        )
+        audio.write(self.folder / job.file, wave, rate, recipe.format, tags=tags)
         self.timing.clips += 1
         self.timing.audio += len(wave) / rate
         line = {
