@@ -205,6 +205,85 @@ def test_inspect(tmp_path: Path) -> None:
     assert audio.inspect(tmp_path / "short.wav").flags == ("short",)
 
 
+def stored(path: Path, *channels: np.ndarray) -> Path:
+    soundfile.write(path, np.stack(channels, axis=1), 24_000, subtype="FLOAT")
+    return path
+
+
+def refused_as(path: Path, flag: str) -> str:
+    """`inspect` flags the file, and `read` refuses it for the same reason."""
+    report = audio.inspect(path)
+    assert flag in report.flags and report.digest == ""
+    message = one_line_error(audio.read, path)
+    assert message.partition(f"{path} ")[2] in report.detail
+    return message
+
+
+def test_inspect_and_read_refuse_channels_that_cancel(tmp_path: Path) -> None:
+    wave, other = tone(), tone(hertz=1000.0)
+    hiss = np.random.default_rng(0).normal(0, 0.01, len(wave)).astype(np.float32)
+    for channels in ((wave, -wave), (wave, hiss - 0.9 * wave), (wave, -wave, 0 * wave), (0.2 + wave, 0.2 - wave)):
+        message = refused_as(stored(tmp_path / "clip.wav", *channels), "out-of-phase")
+        assert "cancel in the mono mix" in message
+    pcm = np.rint(3000 * np.stack([wave, -wave], axis=1)).astype(np.int16)
+    soundfile.write(tmp_path / "pcm.wav", pcm, 24_000)
+    assert audio.inspect(tmp_path / "pcm.wav").flags == ("out-of-phase", "silent")
+    for channels in ((wave, wave), (wave, 0 * wave), (wave, other), (wave, -wave, other), (wave, *[0 * wave] * 7)):
+        path = stored(tmp_path / "clip.wav", *channels)
+        assert audio.inspect(path).flags == ()
+        audio.read(path)
+
+
+def test_inspect_measures_silence_of_the_mono_mix(tmp_path: Path) -> None:
+    quiet = tone(level=0.0015)
+    assert audio.inspect(stored(tmp_path / "clip.wav", quiet)).flags == ()
+    assert audio.inspect(stored(tmp_path / "clip.wav", quiet, 0 * quiet)).flags == ("silent",)
+    assert audio.is_silent(np.full(1000, 0.3)) and audio.is_silent(np.zeros(0)) and not audio.is_silent(0.3 + quiet)
+
+
+def test_inspect_and_read_refuse_levels_that_no_recording_has(tmp_path: Path) -> None:
+    wave = tone()
+    for level, words in ((1e29, "580 dB"), (32_767.0, "90 dB"), (-11.0, "21 dB")):
+        wave[5] = level
+        assert words in refused_as(stored(tmp_path / "clip.wav", wave), "overrange")
+    wave[5] = 2.0  # as decoders of clipped mp3 files give
+    assert "overrange" not in audio.inspect(stored(tmp_path / "clip.wav", wave)).flags
+    for bad in (np.nan, np.inf, -np.inf):
+        wave[5] = bad
+        assert audio.inspect(stored(tmp_path / "clip.wav", wave)).flags == ("unreadable",)
+        assert "NaN or infinite" in one_line_error(audio.read, tmp_path / "clip.wav")
+
+
+@pytest.mark.parametrize("kind", ["ogg", "opus"])
+def test_read_joins_the_streams_of_a_chain(tmp_path: Path, kind: str) -> None:
+    parts = [tone(0.5), tone(0.25, hertz=900.0)]
+    for number, part in enumerate(parts):
+        audio.write(tmp_path / f"{number}.{kind}", part, 24_000)
+    chain = tmp_path / f"chain.{kind}"
+    chain.write_bytes(b"".join((tmp_path / f"{number}.{kind}").read_bytes() for number in range(2)))
+    wave, rate = audio.read(chain)
+    assert np.array_equal(wave, np.concatenate([audio.read(tmp_path / f"{n}.{kind}")[0] for n in range(2)]))
+    report = audio.inspect(chain)
+    assert (report.seconds, report.flags) == (len(wave) / rate, ())
+
+
+def test_read_refuses_a_chain_of_different_streams(tmp_path: Path) -> None:
+    audio.write(tmp_path / "a.ogg", tone(), 24_000)
+    audio.write(tmp_path / "b.ogg", tone(rate=48_000), 48_000)
+    (tmp_path / "chain.ogg").write_bytes((tmp_path / "a.ogg").read_bytes() + (tmp_path / "b.ogg").read_bytes())
+    assert "1 x 24000 Hz, 1 x 48000 Hz" in one_line_error(audio.read, tmp_path / "chain.ogg")
+    assert audio.inspect(tmp_path / "chain.ogg").flags == ("unreadable",)
+
+
+def test_inspect_and_read_refuse_truncated_files(tmp_path: Path) -> None:
+    for kind, seconds in (("wav", 0.5), ("mp3", 4.0), ("ogg", 8.0)):
+        path = tmp_path / f"clip.{kind}"
+        audio.write(path, tone(seconds), 24_000)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) * 3 // 4])
+        assert "copy it again" in refused_as(path, "truncated")
+
+
 def test_import_is_light() -> None:
     code = "import sys, vocalgen.audio; sys.exit(bool({'torch', 'scipy', 'librosa'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

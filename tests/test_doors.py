@@ -26,9 +26,12 @@ ALLOWED: dict[str, set[str]] = {
     "shipped": set(),
     "weights": set(),
     "doctor": {"shipped"},
-    "audio": {"emotions", "ogg", "tags"},
+    "audio": {"decoding", "emotions", "ogg", "tags"},
+    "containers": {"mp3", "ogg"},
+    "decoding": {"containers"},
     "mel": {"emotions"},
     "noise": set(),
+    "mp3": set(),
     "ogg": set(),
     "ownership": set(),
     "pictures": set(),
@@ -55,8 +58,8 @@ FROM_THE_TOP = {"__version__", "VocalgenError"}
 """What the package may take from `vocalgen` itself; the rest there is for users."""
 
 ONLY_IN: dict[str, set[str]] = {
-    "av": {"audio"},
-    "soundfile": {"audio", "doctor", "tags"},
+    "av": {"decoding"},
+    "soundfile": {"audio", "decoding", "doctor", "tags"},
     "torchaudio": {"audio", "doctor"},
     "typer": {"cli"},
     "click": {"cli"},

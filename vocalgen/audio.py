@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path
+from vocalgen.decoding import Decoded, decode_content
 from vocalgen.errors import VocalgenError
 from vocalgen.ogg import renumber
 from vocalgen.tags import Mark, Tags, mark_of, pcm_digest, to_fields, written_by_vocalgen
@@ -34,6 +35,12 @@ CLIPPED_LEVEL, CLIPPED_SAMPLES = 0.999, 3
 SILENT_PEAK = 1e-3
 SHORT_SECONDS = 0.1
 
+MAX_PEAK = 10.0
+"""Level that no recording has, 20 dB above full scale: decoders of clipped lossy files stay below twice full scale."""
+
+CANCELLED_DB = 12.0
+"""Channels cancel if their mono mix is this far below that of uncorrelated channels of their levels."""
+
 _ENCODINGS = {
     "wav": ("WAV", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
@@ -45,7 +52,6 @@ _RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     "opus": (8000, 12000, 16000, 24000, 48000),
 }
-_EBML = b"\x1aE\xdf\xa3"  # how every webm file begins
 _BLOCK = 16_384  # samples per encoder call: libsndfile's vorbis encoder overruns its stack on very long ones
 
 
@@ -57,10 +63,12 @@ class AudioReport:
         seconds, sample_rate (Hz), channels: of the file as decoded; zeros when it is unreadable.
         peak: largest magnitude over all channels; above 1 for lossy files that were clipped before encoding.
         rms_db: level of the mono mix in dB relative to full scale; -inf for digital silence.
-        flags: any of "unreadable", "empty", "silent" (peak below -60 dB, offset removed), "clipped" (three
-            or more samples of a channel at full scale) and "short" (under 0.1 s).
+        flags: any of "unreadable", "empty", "truncated" (less audio than the header announces), "overrange" (samples
+            that no recording has), "out-of-phase" (channels that cancel in the mono mix), "silent" (peak of the mono
+            mix below -60 dB, offset removed), "clipped" (three or more samples of a channel at full scale) and "short"
+            (under 0.1 s).
         detail: one line about the flags for people, empty without flags.
-        digest: hash of the decoded mono audio at 16 bit, equal for copies; "" without sound.
+        digest: hash of the decoded mono audio at 16 bit, equal for copies; "" without usable audio.
     """
 
     seconds: float = 0.0
@@ -74,7 +82,7 @@ class AudioReport:
 
 
 def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[Wave, int]:
-    """Read a file as mono; several channels are averaged.
+    """Read a file as mono; several channels are averaged, the streams of a chained Ogg file are joined.
 
     Args:
         path: audio file.
@@ -84,10 +92,10 @@ def read(path: str | os.PathLike[str], sample_rate: int | None = None) -> tuple[
         The wave, shape (samples,) with at least one sample, and its sample rate in Hz.
 
     Raises:
-        VocalgenError: the file is missing, unreadable, empty, or holds NaN or infinite samples.
+        VocalgenError: the file is missing, unreadable, empty or truncated, holds samples that no recording has, or
+            channels that cancel in the mono mix.
     """
-    channels, rate = _decode(path)
-    wave = _sound(channels, str(path))
+    wave, rate = decode(_content(path), str(path))
     if sample_rate is None:
         return wave, rate
     return resample(wave, rate, sample_rate), sample_rate
@@ -97,18 +105,55 @@ def decode(content: bytes, name: str) -> tuple[Wave, int]:
     """Read the content of an audio file as `read` does; `name` is what errors call it.
 
     Raises:
-        VocalgenError: it is unreadable, empty, or holds NaN or infinite samples.
+        VocalgenError: as `read`.
     """
-    channels, rate = _samples(io.BytesIO(content), name)
-    return _sound(channels, name), rate
+    return _usable(decode_content(content, name), name)
 
 
-def _sound(channels: NDArray[np.float32], name: str) -> Wave:
-    if not channels.size:
+def is_silent(wave: Any) -> bool:
+    """Whether a wave (samples,) has a peak below -60 dB once its offset is removed; so is one without samples."""
+    samples = _checked(wave, "cannot measure")
+    if not samples.size:
+        return True
+    offset = np.float32(samples.mean(dtype=np.float64))
+    return float(np.abs(samples - offset).max()) < SILENT_PEAK
+
+
+def _usable(decoded: Decoded, name: str) -> tuple[Wave, int]:
+    """Mono mix and rate of what `inspect` finds no fault with."""
+    if not decoded.channels.size:
         raise VocalgenError(f"{name} holds no audio; remove it or record it again")
+    for fault in _faults(decoded).values():
+        raise VocalgenError(f"{name} {fault}")
+    return _mono(decoded.channels), decoded.rate
+
+
+def _faults(decoded: Decoded) -> dict[str, str]:
+    """By flag, why audio cannot be used, for a sentence that begins with the name of the file."""
+    channels = decoded.channels
     if not np.isfinite(channels).all():
-        raise VocalgenError(f"{name} holds NaN or infinite samples; export it again from its source")
-    return _mono(channels)
+        return {"unreadable": "holds NaN or infinite samples; export it again from its source"}
+    found = {}
+    if decoded.cut:
+        found["truncated"] = f"is truncated: {decoded.cut}; copy it again from its source"
+    peak = float(np.abs(channels).max())
+    if peak > MAX_PEAK:
+        above = 20.0 * np.log10(peak)
+        found["overrange"] = f"has samples {above:.0f} dB above full scale; scale it to [-1, 1] or export it again"
+    elif _cancels(channels):
+        found["out-of-phase"] = "has channels that cancel in the mono mix; keep one of them, or invert the other"
+    return found
+
+
+def _cancels(channels: NDArray[np.float32]) -> bool:
+    """Whether the mono mix of (samples, channels) is far below what the levels of the channels let expect."""
+    count = channels.shape[1]
+    if count < 2 or all(is_silent(channel) for channel in channels.T):
+        return False
+    moving = channels - channels.mean(axis=0, dtype=np.float64)
+    powers = np.mean(np.square(moving), axis=0)
+    mixed = float(np.mean(np.square(moving.mean(axis=1))))
+    return mixed < powers.sum() / count**2 * 10.0 ** (-CANCELLED_DB / 10.0)
 
 
 def write(
@@ -226,21 +271,25 @@ def trim_silence(wave: Any, sample_rate: int, top_db: float = 40.0, margin: floa
 
 
 def inspect(path: str | os.PathLike[str]) -> AudioReport:
-    """Measure one file in a single decode; problems become flags, never exceptions."""
+    """Measure what `read` gives of one file, in a single decode; problems become flags, never exceptions."""
     try:
-        channels, rate = _decode(path)
+        decoded = decode_content(_content(path), str(path))
     except VocalgenError as error:
         return AudioReport(flags=("unreadable",), detail=str(error))
+    channels, rate, _ = decoded
     if not channels.size:
         return AudioReport(0.0, rate, channels.shape[1], flags=("empty",), detail="no samples")
     seconds, count = len(channels) / rate, channels.shape[1]
-    if not np.isfinite(channels).all():
+    faults = _faults(decoded)
+    if "unreadable" in faults:
         return AudioReport(seconds, rate, count, flags=("unreadable",), detail="NaN or infinite samples")
     wave = _mono(channels)
     magnitude = np.abs(channels)
     power = float(np.mean(np.square(wave, dtype=np.float64)))
+    silent = is_silent(wave)
     found = {
-        "silent": float(np.abs(channels - channels.mean(axis=0)).max()) < SILENT_PEAK,
+        **dict.fromkeys(faults, True),
+        "silent": silent,
         "clipped": int((magnitude >= CLIPPED_LEVEL).sum(axis=0).max()) >= CLIPPED_SAMPLES,
         "short": seconds < SHORT_SECONDS,
     }
@@ -253,61 +302,18 @@ def inspect(path: str | os.PathLike[str]) -> AudioReport:
         peak=peak,
         rms_db=10.0 * float(np.log10(power)) if power > 0 else -np.inf,
         flags=flags,
-        detail=f"peak {peak:.4f}, {seconds:.3f} s" if flags else "",
-        digest="" if found["silent"] else _digest(wave, rate),
+        detail="; ".join([*faults.values(), f"peak {peak:.4g}, {seconds:.3f} s"]) if flags else "",
+        digest="" if silent or faults else _digest(wave, rate),
     )
 
 
-def _decode(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
-    """All samples as (samples, channels) float32, and the rate."""
+def _content(path: str | os.PathLike[str]) -> bytes:
     if not Path(path).is_file():
         raise VocalgenError(f"{path} is not a file; check the path")
-    return _samples(os.fspath(path), str(path))
-
-
-def _samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int]:
-    import soundfile
-
-    if _is_webm(source):
-        return _webm_samples(source, name)
     try:
-        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(getattr(error, "error_string", "") or error).rstrip(".")
-        raise VocalgenError(
-            f"cannot read {name} as audio ({reason}); convert it to wav, flac, mp3, ogg or opus"
-        ) from error
-    return channels, int(rate)
-
-
-def _is_webm(source: str | io.BytesIO) -> bool:
-    if isinstance(source, io.BytesIO):
-        return source.getbuffer()[: len(_EBML)] == _EBML
-    try:
-        with open(source, "rb") as file:
-            return file.read(len(_EBML)) == _EBML
-    except OSError:
-        return False
-
-
-def _webm_samples(source: str | io.BytesIO, name: str) -> tuple[NDArray[np.float32], int]:
-    """What recordings of browsers are in, the raw HUME-VOCALBURST clips among them; libsndfile does not read it."""
-    try:
-        import av
-    except ImportError as error:
-        raise VocalgenError(f"{name} is webm; to read it install PyAV: pip install 'vocalgen[webm]'") from error
-    try:
-        with av.open(source) as container:
-            planar = av.AudioResampler(format="fltp")
-            stream = container.streams.audio[0]
-            frames = [part for frame in container.decode(stream) for part in planar.resample(frame)]
-            frames += planar.resample(None)
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise VocalgenError(f"cannot read {name} as webm ({error}); fetch or record it again") from error
-    if not frames:
-        return np.zeros((0, 1), dtype=np.float32), 0
-    samples = np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
-    return np.ascontiguousarray(samples.T, dtype=np.float32), frames[0].sample_rate
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise VocalgenError(f"cannot read {path} ({error.strerror or error}); check its permissions") from error
 
 
 def _mark(samples: Wave, sample_rate: int, kind: str, path: str | os.PathLike[str]) -> Mark:

@@ -185,10 +185,16 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
 def _prepare(clip: Clip, config: CacheConfig) -> np.ndarray | str:
     """Prepared int16 samples, or the reason why there are none."""
     try:
-        wave, _ = audio.read(clip.file, config.sample_rate)
+        return _prepared_int16(*audio.read(clip.file), config)
     except VocalgenError as error:
         return str(error)
-    return to_int16(prepare_wave(wave, config))
+
+
+def _prepared_int16(wave: np.ndarray, sample_rate: int, config: CacheConfig) -> np.ndarray:
+    resampled = audio.resample(wave, sample_rate, config.sample_rate)
+    if audio.is_silent(wave) or audio.is_silent(resampled):
+        raise VocalgenError("silent")
+    return to_int16(prepare_wave(resampled, config))
 
 
 def prepare_wave(wave: np.ndarray, config: CacheConfig) -> np.ndarray:
@@ -207,10 +213,7 @@ def prepared(wave: np.ndarray, sample_rate: int, config: CacheConfig) -> np.ndar
     Raises:
         VocalgenError: it is silent.
     """
-    resampled = audio.resample(wave, sample_rate, config.sample_rate)
-    if np.abs(resampled).max(initial=0.0) < audio.SILENT_PEAK:
-        raise VocalgenError("silent")
-    return to_int16(prepare_wave(resampled, config)).astype(np.float32) / np.float32(_INT16)
+    return _prepared_int16(wave, sample_rate, config).astype(np.float32) / np.float32(_INT16)
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:

@@ -125,7 +125,7 @@ def _heard(file: Path) -> tuple[Wave, int]:
     from vocalgen import audio
 
     wave, rate = audio.read(file)
-    if abs(wave).max() < audio.SILENT_PEAK:
+    if audio.is_silent(wave):
         raise VocalgenError(f"{file} is silent")
     if len(wave) < audio.SHORT_SECONDS * rate:
         warn([f"{file} lasts {len(wave) / rate:.4f} s only, too short to tell much"])

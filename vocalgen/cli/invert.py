@@ -53,7 +53,6 @@ def invert(
             raise VocalgenError(f"{target} exists; choose another --out, or pass --overwrite")
     outputs.require_folder(out)
 
-    import numpy as np
     import torch
     from safetensors.torch import save_file
 
@@ -67,7 +66,7 @@ def invert(
     synthesis = outputs.load(folder, device)
     assert isinstance(synthesis, StyleGAN2Synthesis)
     wave, _ = audio.read(clip, synthesis.sample_rate)
-    if np.abs(wave).max() < audio.SILENT_PEAK:
+    if audio.is_silent(wave):
         raise VocalgenError(f"{clip} is silent; there is nothing to search for")
     wave = prepare_wave(wave, CacheConfig(sample_rate=synthesis.sample_rate))
     with progress("searching", total=steps) as (advance,):

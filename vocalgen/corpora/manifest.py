@@ -26,8 +26,10 @@ from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 
 SPLITS = ("train", "validation", "test")
-FLAGS = ("unreadable", "empty", "silent", "clipped", "short", "duplicate")
-EXCLUDING_FLAGS = frozenset({"unreadable", "empty", "silent", "duplicate"})
+FLAGS = (
+    "unreadable", "empty", "truncated", "overrange", "out-of-phase", "silent", "clipped", "short", "duplicate",
+)  # fmt: skip
+EXCLUDING_FLAGS = frozenset(FLAGS) - {"clipped", "short"}
 """Clips with one of these flags take part in nothing; `clipped` and `short` ones do."""
 
 COLUMNS = ("id", "file", "split", "speaker", "seconds", "flags")

@@ -1,4 +1,4 @@
-"""Listen to every clip once: find the unreadable, empty, silent, clipped, short and duplicated ones."""
+"""Decode every clip once: find unreadable, empty, truncated, silent, clipped, short and duplicate ones, and more."""
 
 from __future__ import annotations
 

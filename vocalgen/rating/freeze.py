@@ -203,7 +203,7 @@ def _copy(source: Source, practice: bool, seed: int, folder: Path) -> StudyClip:
     except OSError as error:
         raise VocalgenError(f"cannot read {source.file}: {error.strerror or error}") from error
     wave, rate = audio.decode(content, str(source.file))
-    if np.abs(wave).max() < audio.SILENT_PEAK:
+    if audio.is_silent(wave):
         raise VocalgenError(f"{source.file} is silent; a rater would hear nothing, leave it out")
     digest = hashlib.sha256(content).hexdigest()
     lufs, gain = level(wave, rate)
