@@ -191,10 +191,9 @@ def _prepare(clip: Clip, config: CacheConfig) -> np.ndarray | str:
 
 
 def _prepared_int16(wave: np.ndarray, sample_rate: int, config: CacheConfig) -> np.ndarray:
-    resampled = audio.resample(wave, sample_rate, config.sample_rate)
-    if audio.is_silent(wave) or audio.is_silent(resampled):
+    if audio.is_silent(wave):  # before resampling: all preparations of a clip agree, and with `audio.inspect`
         raise VocalgenError("silent")
-    return to_int16(prepare_wave(resampled, config))
+    return to_int16(prepare_wave(audio.resample(wave, sample_rate, config.sample_rate), config))
 
 
 def prepare_wave(wave: np.ndarray, config: CacheConfig) -> np.ndarray:

@@ -100,7 +100,9 @@ def _acquainted(system: Recogniser, table: Path) -> Recogniser:
 
 
 def _predictions(files: Sequence[Path], system: Recogniser) -> Iterator[tuple[Path, Prediction]]:
-    """Predictions of the files that can be read; the others are named."""
+    """Predictions of the files that can be read and are long enough; the others are named."""
+    from vocalgen.tasks.system import has_values
+
     for start in range(0, len(files), CHUNK):
         readable, clips = [], []
         for file in files[start : start + CHUNK]:
@@ -113,6 +115,9 @@ def _predictions(files: Sequence[Path], system: Recogniser) -> Iterator[tuple[Pa
         if clips:
             scores = system.score(clips)
             for row, file in enumerate(readable):
+                if not has_values(scores, row):
+                    warn([f"left out: {file} is too short for this system"])
+                    continue
                 yield file, _named(system.task, scores, row)
 
 

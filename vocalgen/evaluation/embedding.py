@@ -13,14 +13,14 @@ from vocalgen.evaluation.stored import Embedded, Source
 from vocalgen.progress import track
 from vocalgen.recognition.clips import Clips
 from vocalgen.recognition.encoders import Encoder
-from vocalgen.recognition.scores import Scores
+from vocalgen.recognition.scores import NO_VALUES, Scores, too_short
 
 CHUNK = 256
 """Clips held in memory at once."""
 
 
 def embed(clips: Clips, encoder: Encoder, emotions: Vocabulary) -> Embedded:
-    """Embeddings and logits of every clip that can be read; shows a progress bar.
+    """Embeddings and logits of every clip that can be read and is long enough; shows a progress bar.
 
     Memory grows with the embeddings, not with the audio.
 
@@ -28,30 +28,34 @@ def embed(clips: Clips, encoder: Encoder, emotions: Vocabulary) -> Embedded:
         clips: whose labels refer to `emotions`.
 
     Raises:
-        VocalgenError: no clip could be read.
+        VocalgenError: no clip could be embedded.
     """
     kept: list[int] = []
     skipped: list[str] = []
     parts: list[Scores] = []
     starts = range(0, len(clips), CHUNK)
     for start in track(starts, "embedding", len(starts)):
-        waves = []
+        waves = {}
         for index in range(start, min(start + CHUNK, len(clips))):
             try:
-                waves.append(clips.wave(index, encoder.prepare))
+                waves[index] = clips.wave(index, encoder.prepare)
             except VocalgenError as error:
                 skipped.append(f"{clips.ids[index]}: {error}")
-            else:
-                kept.append(index)
         if waves:
-            parts.append(encoder.score(waves))
+            scores = encoder.score(list(waves.values()))
+            ids = [clips.ids[index] for index in waves]
+            short = too_short(scores, list(waves.values()), encoder.prepare.sample_rate, encoder.name, ids)
+            parts.append(scores[~short])
+            kept += [index for index, lacks in zip(waves, short, strict=True) if not lacks]
+            why = NO_VALUES.format(encoder=encoder.name)
+            skipped += [f"{clip}: {why}" for clip, lacks in zip(ids, short, strict=True) if lacks]
     if not kept:
         raise VocalgenError(f"none of the {len(clips)} clips could be embedded; the first: {skipped[0]}")
-    scores = Scores.joined(parts)
+    joined = Scores.joined(parts)
     classes = encoder.emotions.emotions if encoder.emotions else ()
     return Embedded(
-        scores.embeddings,
-        scores.logits,
+        joined.embeddings,
+        joined.logits,
         clips.labels[kept],
         np.array([clips.ids[index] for index in kept]),
         np.array([clips.speakers[index] for index in kept]),

@@ -17,7 +17,8 @@ from vocalgen.evaluation.memory import fingerprint
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel, MelConfig, log_mels
 from vocalgen.progress import progress
 from vocalgen.recognition.clips import Clips, Wave
-from vocalgen.recognition.encoders import Encoder, Scores
+from vocalgen.recognition.encoders import Encoder
+from vocalgen.recognition.scores import NO_VALUES, Scores, too_short
 
 CHUNK = 256
 """Clips held in memory at once."""
@@ -85,8 +86,8 @@ ROWS = tuple(entry.name for entry in fields(Measured) if entry.name not in ("sco
 def measure(clips: Clips, encoders: Sequence[Encoder], description: str) -> Measured:
     """Read every clip once for each way in which the encoders want it prepared; shows a progress bar.
 
-    Clips that cannot be read, or hold no sound, are left out and named in `skipped`. Memory grows with the numbers,
-    not with the audio.
+    Clips that cannot be read, hold no sound, or are too short for an encoder, are left out and named in `skipped`.
+    Memory grows with the numbers, not with the audio.
 
     Raises:
         VocalgenError: no clip could be measured.
@@ -103,11 +104,9 @@ def measure(clips: Clips, encoders: Sequence[Encoder], description: str) -> Meas
         for start in range(0, len(clips), CHUNK):
             indices = range(start, min(start + CHUNK, len(clips)))
             waves = _read(clips, indices, main, skipped)
-            for prepare in {encoder.prepare: None for encoder in encoders}:
-                prepared = waves if prepare == main else {i: clips.wave(i, prepare) for i in waves}
-                for encoder in encoders:
-                    if encoder.prepare == prepare and prepared:
-                        scores[encoder.name].append(encoder.score(list(prepared.values())))
+            if waves:
+                for name, found in _scores(clips, waves, encoders, skipped).items():
+                    scores[name].append(found)
             kept += waves
             sounds.append(acoustics_of(list(waves.values()), main.sample_rate))
             prints += [fingerprint(mel.numpy()).astype(np.float16) for mel in log_mels(list(waves.values()), log_mel)]
@@ -132,6 +131,28 @@ def _front_end(encoder: Encoder) -> MelConfig:
     """The log-mel that fingerprints are made of: the encoder's own where it has one."""
     own = getattr(encoder, "mel", None)
     return own or (MEL_16K_EXVO if encoder.prepare.sample_rate == MEL_16K_EXVO.sample_rate else MEL_24K)
+
+
+def _scores(clips: Clips, waves: dict[int, Wave], encoders: Sequence[Encoder], skipped: list[str]) -> dict[str, Scores]:
+    """Scores by encoder of clips whose waves are prepared for the first one; each preparation is read once.
+
+    Clips that lack values of an encoder are removed from `waves`.
+    """
+    found: dict[str, Scores] = {}
+    ids = [clips.ids[index] for index in waves]
+    complete = np.ones(len(waves), dtype=bool)
+    for prepare in {encoder.prepare: None for encoder in encoders}:
+        prepared = waves if prepare == encoders[0].prepare else {index: clips.wave(index, prepare) for index in waves}
+        for encoder in encoders:
+            if encoder.prepare == prepare:
+                found[encoder.name] = encoder.score(list(prepared.values()))
+                short = too_short(found[encoder.name], list(prepared.values()), prepare.sample_rate, encoder.name, ids)
+                why = NO_VALUES.format(encoder=encoder.name)
+                skipped += [f"{clip}: {why}" for clip, new in zip(ids, short & complete, strict=True) if new]
+                complete &= ~short
+    for index in [index for index, whole in zip(waves, complete, strict=True) if not whole]:
+        del waves[index]
+    return {name: scores[complete] for name, scores in found.items()}
 
 
 def _read(clips: Clips, indices: range, prepare: Any, skipped: list[str]) -> dict[int, Wave]:

@@ -30,6 +30,7 @@ from vocalgen.ownership import FolderKind, begin_index, remove
 from vocalgen.progress import progress
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import Encoder, load_encoder
+from vocalgen.recognition.scores import Scores, too_short
 from vocalgen.recognition.stamp import stamp_of
 from vocalgen.shipped import file_sha256
 
@@ -52,9 +53,10 @@ class Features(NamedTuple):
 
     Args:
         ids: of the clips, in the manifest's order.
-        values: (n, d) float32, mapped from `file`; NaN in the row of a clip that cannot be read.
+        values: (n, d) float32, mapped from `file`; NaN in the row of a clip that cannot be read or is too short.
         name, checksum: of the encoder.
         silent: ids of the clips that cannot be read.
+        short: ids of the clips that are too short for values of the encoder.
         new: clips that were computed just now.
         file: where they are.
     """
@@ -64,6 +66,7 @@ class Features(NamedTuple):
     name: str
     checksum: str
     silent: tuple[str, ...]
+    short: tuple[str, ...]
     new: int
     file: Path
 
@@ -120,6 +123,13 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
         found = _examined(path, ids, origin, load_encoder(encoder, device), progress)
     if found.silent:
         logger.warning("%d clips cannot be read and have no features, first %s", len(found.silent), found.silent[0])
+    if found.short:
+        logger.warning(
+            "%d clips are too short for values of %s and have no features, first %s",
+            len(found.short),
+            found.name,
+            found.short[0],
+        )
     return found
 
 
@@ -141,7 +151,8 @@ def _sealed(manifest: Path, ids: tuple[str, ...], origin: Origin) -> Features | 
                 continue
             values = np.load(file, mmap_mode="r", allow_pickle=False)
             if file_state(file) == stored["state"]:
-                return Features(ids, values, stored["encoder"], stored["checksum"], tuple(stored["silent"]), 0, file)
+                silent, short = tuple(stored["silent"]), tuple(stored["short"])
+                return Features(ids, values, stored["encoder"], stored["checksum"], silent, short, 0, file)
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             continue
     return None
@@ -159,10 +170,12 @@ def _examined(manifest: Path, ids: tuple[str, ...], origin: Origin, encoder: Enc
     if stored is None:
         stored, new = _complete(file, rows, encoder, cache, progress)
     silent = tuple(clip for clip, mark in rows if not mark)
+    empty = np.isnan(stored.values[:, 0])  # a row has all values or none, see `_embed`
+    short = tuple(clip for (clip, mark), lacks in zip(rows, empty, strict=True) if mark and lacks)
     seal = {"origin": origin, "state": stored.state, "encoder": encoder.name, "checksum": encoder.checksum}
     with suppress(VocalgenError):  # nothing is lost where it cannot be written
-        atomic_write_text(file.with_suffix(".seal"), json.dumps({**seal, "silent": silent}) + "\n")
-    return Features(ids, stored.values, encoder.name, encoder.checksum, silent, new, file)
+        atomic_write_text(file.with_suffix(".seal"), json.dumps({**seal, "silent": silent, "short": short}) + "\n")
+    return Features(ids, stored.values, encoder.name, encoder.checksum, silent, short, new, file)
 
 
 def _holding(file: Path, rows: Sequence[Row]) -> Stored | None:
@@ -205,12 +218,10 @@ def _chunks(rows: Sequence[Row], name: str, shown: bool) -> Iterator[Sequence[Ro
 
 
 def _embed(encoder: Encoder, cache: WaveCache, rows: Sequence[int], clips: Sequence[str]) -> Values:
-    values = encoder.score([cache.wave(row) for row in rows]).embeddings.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if len(bad):
-        raise VocalgenError(
-            f"{encoder.name} gives NaN or infinity for clip {clips[bad[0]]}; listen to it, or leave it out"
-        )
+    waves = [cache.wave(row) for row in rows]
+    scores = encoder.score(waves)
+    values = scores.embeddings.astype(np.float32)
+    too_short(Scores(values, scores.logits), waves, encoder.prepare.sample_rate, encoder.name, clips)
     return values
 
 

@@ -84,7 +84,7 @@ def given_features(manifest: Path, source: Path) -> Features:
             if checksum is None:
                 checksum, new = _convert(source, tables, ids, file), len(ids)
                 _remove_earlier(file, name, source)
-    return Features(ids, np.load(file, mmap_mode="r"), name, checksum, (), new, file)
+    return Features(ids, np.load(file, mmap_mode="r"), name, checksum, (), (), new, file)
 
 
 def _stored(file: Path) -> str | None:

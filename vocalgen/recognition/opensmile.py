@@ -36,7 +36,8 @@ WORTH = 32
 class OpenSmileEncoder:
     """Functionals over a whole clip, in several processes.
 
-    Values that openSMILE cannot compute, as of clips that are too short, become 0.
+    A clip that is too short for all values (below 60 ms) has a row of NaN. Single values that openSMILE cannot compute
+    are 0.
 
     Args:
         feature_set: one of `FEATURE_SETS`.
@@ -100,5 +101,6 @@ def _smile(feature_set: str) -> Any:
 def _functionals(feature_set: str, wave: NDArray[np.float32]) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of clips that are too short
-        values = _smile(feature_set).process_signal(wave, SAMPLE_RATE).to_numpy()[0]
-    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        found = _smile(feature_set).process_signal(wave, SAMPLE_RATE).to_numpy()[0]
+    values = np.asarray(found, dtype=np.float64)
+    return values if np.isnan(values).all() else np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)

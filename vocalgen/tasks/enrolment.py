@@ -25,6 +25,7 @@ from vocalgen.tasks.system import (
     Wave,
     describe,
     describe_support,
+    has_values,
     quality,
 )
 from vocalgen.tasks.task import Array, Task
@@ -193,10 +194,18 @@ class EnrolledRecogniser:
         return {target: np.clip(values, 0.0, 1.0) for target, values in self.inner.score(clips).items()}
 
     def enrol(self, clips: Sequence[tuple[Wave, int]], truth: Mapping[str, Array]) -> AcquaintedRecogniser:
-        """Get to know a speaker by some clips, whose labels (clips, K) by target are in [0, 1] or NaN."""
+        """Get to know a speaker by some clips, whose labels (clips, K) by target are in [0, 1] or NaN.
+
+        Raises:
+            VocalgenError: a clip is too short for predictions.
+        """
+        predictions = self.inner.score(clips)
+        short = next((row for row in range(len(clips)) if not has_values(predictions, row)), None)
+        if short is not None:
+            raise VocalgenError(f"clip {short + 1} of the enrolment is too short for this system; leave it out")
         lines = {
             target: calibration(values, truth[target], self.slope, self.offset)
-            for target, values in self.inner.score(clips).items()
+            for target, values in predictions.items()
         }
         return AcquaintedRecogniser(self.inner, lines)
 

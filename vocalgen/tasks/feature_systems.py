@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,8 +22,10 @@ from vocalgen.recognition.features import Features
 from vocalgen.recognition.given import corpus_features
 from vocalgen.tasks.linear import LrSettings, SvrSettings, linear_from, search
 from vocalgen.tasks.mlp import CHUNK, Mlp, MlpSettings, mlp_from, predicted, train_mlp
-from vocalgen.tasks.system import WEIGHTS, Fitted, Options, Rows, TaskData, Wave, describe
+from vocalgen.tasks.system import WEIGHTS, Fitted, Options, Rows, TaskData, Wave, blank, describe
 from vocalgen.tasks.task import TASKS, Array, Target, Task
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T", MlpSettings, SvrSettings, LrSettings)
 
@@ -39,16 +42,26 @@ class Model(Protocol):
 
 
 class Joined:
-    """Features of several encoders side by side, joined on clip ids, read when asked for."""
+    """Features of several encoders side by side, joined on clip ids, read when asked for.
+
+    Attributes:
+        short: (n,) clips that are too short for values of an encoder; their rows are `filler`.
+        filler: (d,) NaN at first.
+    """
 
     def __init__(self, tables: Sequence[Features], ids: Sequence[str]) -> None:
         self.tables = tables
         self.places = [_places(table, ids) for table in tables]
+        lacking = {clip for table in tables for clip in table.short}
+        self.short = np.array([clip in lacking for clip in ids], dtype=bool)
+        self.filler = np.full(sum(table.values.shape[1] for table in tables), np.nan, dtype=np.float32)
 
     def __getitem__(self, rows: Rows) -> NDArray[np.float32]:
         """(rows, d of all encoders)."""
         parts = [table.values[place[rows]] for table, place in zip(self.tables, self.places, strict=True)]
-        return np.concatenate(parts, axis=1) if len(parts) > 1 else np.asarray(parts[0])
+        joined = np.concatenate(parts, axis=1)
+        joined[self.short[rows]] = self.filler
+        return joined
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,7 @@ class FeatureSystem:
         """As `System.fit`."""
         inputs = Joined(self.tables, data.ids)
         _require_finite(data, inputs)
+        data = _without_short(data, inputs)
         if isinstance(self.recipe, MlpSettings):
             mlp = train_mlp(data, inputs, seed, self.recipe, self.device)
             return FittedFeatures(self, data, inputs, mlp, mlp, {})
@@ -247,9 +261,35 @@ def _require_finite(data: TaskData, inputs: Joined) -> None:
     bad: list[int] = []
     for start in range(0, len(data), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(data)))
+        rows = rows[~inputs.short[rows]]
         bad += rows[~np.isfinite(inputs[rows]).all(axis=1)].tolist()
     if bad:
         raise VocalgenError(
             f"{data.manifest}: {len(bad)} clips have features that are NaN, the first {data.ids[bad[0]]}; their audio "
             f"cannot be read: `vocalgen data prepare` finds and leaves out such clips"
         )
+
+
+def _without_short(data: TaskData, inputs: Joined) -> TaskData:
+    """Hide the labels of clips that are too short for features, and give them the mean features of training clips.
+
+    Nothing is learnt from them or selected by them. Predictions that a submission needs of them are those of the mean.
+    """
+    if not inputs.short.any():
+        return data
+    train = data.labelled("train")
+    train = train[~inputs.short[train]]
+    if not len(train):
+        raise VocalgenError(f"{data.manifest}: all labelled training clips are too short for features")
+    total = np.zeros(len(inputs.filler))
+    for start in range(0, len(train), CHUNK):
+        total += inputs[train[start : start + CHUNK]].sum(axis=0, dtype=np.float64)
+    inputs.filler = (total / len(train)).astype(np.float32)
+    short = np.flatnonzero(inputs.short)
+    logger.warning(
+        "%d clips are too short for features and are left out, first %s; predictions of them are those of the mean "
+        "features",
+        len(short),
+        data.ids[short[0]],
+    )
+    return replace(data, truth={name: blank(values, inputs.short) for name, values in data.truth.items()})

@@ -121,7 +121,10 @@ class Recogniser(Protocol):
     def task(self) -> Task: ...
 
     def score(self, clips: Sequence[tuple[Wave, int]]) -> dict[str, Array]:
-        """By target (clips, columns) float, as `Fitted.predict`, of (wave, sample rate) as `audio.read` gives them."""
+        """By target (clips, columns) float, as `Fitted.predict`, of (wave, sample rate) as `audio.read` gives them.
+
+        NaN in the rows of clips that are too short, see `has_values`.
+        """
         ...
 
 
@@ -160,10 +163,15 @@ def task_data(task: Task, manifest: str | Path) -> tuple[TaskData, dict[str, Arr
     speakers = tuple(clip.speaker for clip in usable)
     support = _support(speakers, splits, task.known(truth), SUPPORT.get(task.name, 0))
     hidden = (splits == "test") & ~support
-    seen = {name: _blank(values, hidden) for name, values in truth.items()}
+    seen = {name: blank(values, hidden) for name, values in truth.items()}
     data = TaskData(task, path, tuple(clip.id for clip in usable), speakers, splits, seen, support)
     _require_learnable(data)
     return data, truth
+
+
+def has_values(prediction: Mapping[str, Array], row: int) -> bool:
+    """Whether a recogniser predicts a clip; not if it is too short."""
+    return not any(np.isnan(values[row]).any() for values in prediction.values())
 
 
 def quality(data: TaskData, rows: Rows, prediction: Mapping[str, Array]) -> float:
@@ -228,7 +236,8 @@ def _require_learnable(data: TaskData) -> None:
                 )
 
 
-def _blank(values: Array, rows: NDArray[np.bool_]) -> Array:
+def blank(values: Array, rows: NDArray[np.bool_]) -> Array:
+    """Labels with those of some rows unknown."""
     changed = values.copy()
     changed[rows] = np.nan if values.ndim == 2 else -1
     return changed
