@@ -184,6 +184,24 @@ def test_silence_is_not_searched_for(tmp_path: Path, command: Command) -> None:
     options = ("-e", "awe", "--checkpoint", tmp_path / "gan", "-o", tmp_path / "out")
     code, _, said = command("invert", tmp_path / "silent.wav", *options)
     assert code == 2 and "is silent; there is nothing to search for" in said
+    audio.write(tmp_path / "offset.wav", np.full(8000, 0.3, dtype=np.float32), 24_000)
+    code, _, said = command("invert", tmp_path / "offset.wav", *options)
+    assert code == 2 and "is silent" in said
+
+
+def test_invert_says_how_much_of_a_long_recording_is_cut(tmp_path: Path, command: Command) -> None:
+    gan = debug_stylegan2()
+    gan.save_pretrained(tmp_path / "gan")
+    longest = int(gan.generator.config.frames) * gan.mel.hop_length
+    noise = np.random.default_rng(0).normal(0, 0.1, 4 * longest).astype(np.float32)
+    audio.write(tmp_path / "long.wav", noise, gan.sample_rate)
+    audio.write(tmp_path / "short.wav", noise[:longest], gan.sample_rate)
+    options = ("-e", "awe", "--steps", 1, "--checkpoint", tmp_path / "gan", "-o", tmp_path / "out")
+    _, _, said = command("invert", tmp_path / "long.wav", *options)
+    kept = longest / gan.sample_rate
+    assert f"lasts {4 * kept:.2f} s" in said and f"the last {3 * kept:.2f} s (75 %) are cut" in said
+    _, _, said = command("invert", tmp_path / "short.wav", *options)
+    assert "cut" not in said
 
 
 def test_names_that_look_like_markup(tmp_path: Path, done: Line) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption, OverwriteOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
@@ -60,6 +61,7 @@ def invert(
     from vocalgen.atomic import atomic_path
     from vocalgen.data import CacheConfig, prepare_wave
     from vocalgen.generation.inversion import invert as search
+    from vocalgen.generation.inversion import samples_of
     from vocalgen.generation.stylegan2 import StyleGAN2Synthesis
     from vocalgen.generation.tagging import clip_tags
 
@@ -69,6 +71,15 @@ def invert(
     if audio.is_silent(wave):
         raise VocalgenError(f"{clip} is silent; there is nothing to search for")
     wave = prepare_wave(wave, CacheConfig(sample_rate=synthesis.sample_rate))
+    fitting = samples_of(synthesis)
+    if len(wave) > fitting:
+        lasts, kept = len(wave) / synthesis.sample_rate, fitting / synthesis.sample_rate
+        warn(
+            [
+                f"{clip} lasts {lasts:.2f} s without silence, but the model makes {kept:.2f} s: the last "
+                f"{lasts - kept:.2f} s ({100 * (1 - kept / lasts):.0f} %) are cut, and the distance is that of the rest"
+            ]
+        )
     with progress("searching", total=steps) as (advance,):
         intensities = torch.tensor(condition.intensities)
         found = search(synthesis, wave, intensities, steps, seed, lambda: advance(1))

@@ -54,7 +54,7 @@ def invert(
     """Find the w of every layer whose clip comes nearest to a wave in log-mel, by Adam from the mean w.
 
     Args:
-        wave: (samples,) at the model's rate, prepared as training clips are; what is too long is cut.
+        wave: (samples,) at the model's rate, prepared as training clips are; what is beyond `samples_of` is cut.
         intensities: (K,) of the emotion whose mean w is the start.
         seed: of the noise, which stays as it is, and of the search.
         advance: called after every step.
@@ -95,9 +95,14 @@ def invert(
     return Inversion(best_w[0], mel, target, float(_distance(mel, target)), float(start))
 
 
+def samples_of(synthesis: StyleGAN2Synthesis) -> int:
+    """Samples that the generator makes, and that a wave is compared with."""
+    return int(synthesis.generator.config.frames) * synthesis.mel.hop_length
+
+
 def _target(synthesis: StyleGAN2Synthesis, wave: NDArray[np.float32]) -> Tensor:
     """(n_mels, frames) of a wave, silent behind its end."""
-    samples = int(synthesis.generator.config.frames) * synthesis.mel.hop_length
+    samples = samples_of(synthesis)
     window = np.zeros(samples, dtype=np.float32)
     window[: len(wave)] = wave[:samples]
     return LogMel(synthesis.mel)(torch.from_numpy(window)[None])[0]
