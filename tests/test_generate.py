@@ -18,7 +18,20 @@ from debug import debug_pipeline
 from vocalgen import VocalgenError, audio
 from vocalgen.emotions import EMOGATOR30
 from vocalgen.generation import batch
-from vocalgen.generation.batch import CLIPS, MANIFEST, PARTS, RUN, Job, Recipe, Run, conclude, finished, plan, prepare
+from vocalgen.generation.batch import (
+    CLIPS,
+    MANIFEST,
+    PARTS,
+    RUN,
+    Job,
+    Recipe,
+    Run,
+    conclude,
+    damaged,
+    finished,
+    plan,
+    prepare,
+)
 from vocalgen.generation.checkpoint import checkpoint_sha256
 from vocalgen.generation.settings import Sampling
 from vocalgen.generation.synthesis import Synthesis
@@ -172,6 +185,35 @@ def test_a_lost_clip_is_made_again(synthesis: Synthesis, complete: Path, tmp_pat
     assert digests(folder) == digests(complete)
 
 
+@pytest.mark.parametrize("content", [b"", b"RIFF and the rest is gone"])
+def test_generate_makes_cut_clips_again(synthesis: Synthesis, complete: Path, tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "clips"
+    fill(synthesis, folder)
+    (folder / "fear/fear-14.wav").write_bytes(content)
+    (folder / "awe/awe-3.wav").write_bytes((folder / "awe/awe-3.wav").read_bytes()[:-1])
+    assert sorted(damaged(folder)) == ["awe/awe-3.wav", "fear/fear-14.wav"]
+    fill(synthesis, folder)
+    assert digests(folder) == digests(complete) and damaged(folder) == []
+
+
+def test_generate_takes_other_settings_where_no_clip_is_there(
+    synthesis: Synthesis, complete: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clips"
+    other = Recipe("0" * 64, 0, Sampling(steps=20))
+    prepare(folder, other)
+    fill(synthesis, folder)
+    assert digests(folder) == digests(complete)
+    for clip in folder.glob("*/*.wav"):
+        clip.unlink()
+    prepare(folder, other)  # the manifest listed clips that were removed
+    assert not (folder / MANIFEST).exists() and json.loads((folder / RUN).read_text())["sampling"]["steps"] == 20
+    (folder / "awe").mkdir(exist_ok=True)
+    (folder / "awe" / "awe-3.wav").write_bytes(b"of a batch that was killed before its manifest was written")
+    with pytest.raises(VocalgenError, match="steps: 20 there"):
+        fill(synthesis, folder)
+
+
 def test_nothing_is_left_to_do(synthesis: Synthesis, complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesis, "mels", None, raising=False)
     before = digests(complete)
@@ -184,7 +226,7 @@ def test_nothing_is_left_to_do(synthesis: Synthesis, complete: Path, monkeypatch
     [
         ({"checkpoint": "1" * 64}, "checkpoint: 000"),
         ({"seed": 1}, "seed: 0 there, 1 now"),
-        ({"sampling": Sampling(steps=5)}, "sampling"),
+        ({"sampling": Sampling(steps=5)}, r"other settings \(.*steps: \d+ there, 5 now.*\)"),
         ({"duration": 0.5}, "duration: None there, 0.5 now"),
         ({"trim": False}, "trim"),
         ({"format": "mp3"}, "format: wav there, mp3 now"),
@@ -270,8 +312,12 @@ def test_the_command(debug_checkpoint: Path, tmp_path: Path, command: Command) -
     assert lines[0]["sampling"]["steps"] == 2
     code, out, _ = command("generate", *arguments, "--format", "flac", "--steps", 2)
     assert (code, "nothing was left to do" in out) == (0, True)
+    (tmp_path / "g" / lines[1]["file"]).write_bytes(b"")
+    code, out, err = command("generate", *arguments, "--format", "flac", "--steps", 2)
+    assert code == 0 and "1 clip cut or empty, made again; the first: awe/awe-33.flac" in err
+    assert (tmp_path / "g" / lines[1]["file"]).stat().st_size == lines[1]["bytes"]
     code, _, err = command("generate", *arguments, "--format", "flac", "--steps", 3)
-    assert code == 2 and "made otherwise (sampling" in err and err.count("\n") == 1
+    assert code == 2 and "made with other settings (steps: 2 there, 3 now);" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vocalgen.cli import outputs
+from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import (
     CheckpointOption,
     DeviceOption,
@@ -22,6 +23,7 @@ from vocalgen.cli.options import (
     SolverOption,
     StepsOption,
 )
+from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
 from vocalgen.progress import progress
 
@@ -107,11 +109,15 @@ def _launched(device: str | None) -> PartialState | None:
 
 
 def _fill(run: Run, state: PartialState | None) -> None:
-    from vocalgen.generation.batch import conclude
+    from vocalgen.generation.batch import conclude, damaged
 
     total = sum(len(tile) for batch in run.batches() for tile in batch)
     missing = f"{total} of {len(run.jobs)} clips to make"
     shown = run.rank == 0
+    cut = damaged(run.folder) if shown else []
+    if cut:
+        clips = count(len(cut), "clip")
+        warn([f"{run.folder}: {clips} cut or empty, made again; the first: {cut[0]}"])
     if shown and total < len(run.jobs) and run.world == 1:
         print(f"{run.folder}: {missing}", file=sys.stderr)
     with progress("generating", total=total, shown=shown) as (advance,):
@@ -119,8 +125,7 @@ def _fill(run: Run, state: PartialState | None) -> None:
     if state is not None:
         state.wait_for_everyone()
     if shown:
-        count = conclude(run.folder)
-        print(f"{run.folder}: {count} clips, {run.folder / 'manifest.jsonl'}")
+        print(f"{run.folder}: {conclude(run.folder)} clips, {run.folder / 'manifest.jsonl'}")
         _report(timing, run.world)
 
 

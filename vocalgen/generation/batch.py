@@ -174,6 +174,7 @@ class Run:
             "trimmed": self.recipe.trim,
             "seconds": round(len(wave) / rate, 6),
             "sample_rate": rate,
+            "bytes": (self.folder / job.file).stat().st_size,
             "peak": round(float(np.abs(wave).max()), 6),
         }
         return json.dumps(line) + "\n"
@@ -210,7 +211,8 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
         first: no other process works in the folder yet, so that remains of a killed run can be cleared.
 
     Raises:
-        VocalgenError: the folder holds clips of another recipe, or files of another origin.
+        VocalgenError: the folder holds clips of another recipe, or files of another origin. A folder of another recipe
+            that holds no clip yet is taken over.
     """
     require_own_folder(folder, CLIPS)
     stored = folder / RUN
@@ -220,23 +222,68 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
             found = json.loads(stored.read_text(encoding="utf-8"))
         except ValueError as error:
             raise VocalgenError(f"{stored} is damaged ({error}); choose another folder") from error
-        differing = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-        if differing:
-            changes = "; ".join(f"{key}: {found.get(key)} there, {wanted.get(key)} now" for key in differing)
+        changes = _changes(_flat(found), _flat(wanted))
+        if changes and _holds_clips(folder):
             raise VocalgenError(
-                f"{folder} holds clips made otherwise ({changes}); choose another folder or the same settings"
+                f"{folder} holds clips made with other settings ({', '.join(changes)}); choose another folder or the "
+                f"same settings"
             )
         if first:
             _sweep(folder)
+        if changes:
+            for lists_lost_clips in (folder / MANIFEST, folder / PARTS):
+                remove(lists_lost_clips)
+            atomic_write_text(stored, json.dumps(wanted, indent=1) + "\n")
     else:
         atomic_write_text(own_folder(folder, CLIPS) / RUN, json.dumps(wanted, indent=1) + "\n")
 
 
 def finished(folder: Path) -> dict[str, dict[str, Any]]:
-    """Manifest lines of all clips that are there, by file."""
+    """Manifest lines of all clips that are there and whole, by file."""
+    return {file: line for file, line in _listed(folder).items() if _is_whole(folder / file, line)}
+
+
+def damaged(folder: Path) -> list[str]:
+    """Clips that are there but shorter than their manifest lines say, as copies from full disks are."""
+    return [
+        file
+        for file, line in _listed(folder).items()
+        if (folder / file).is_file() and not _is_whole(folder / file, line)
+    ]
+
+
+def _listed(folder: Path) -> dict[str, dict[str, Any]]:
     files = [folder / MANIFEST, *sorted((folder / PARTS).glob("*.jsonl"))]
-    lines = {line["file"]: line for file in files for line in _read_lines(file)}
-    return {file: line for file, line in lines.items() if (folder / file).is_file()}
+    return {line["file"]: line for file in files for line in _read_lines(file)}
+
+
+def _is_whole(path: Path, line: dict[str, Any]) -> bool:
+    """Whether a file is as long as its manifest line says, or longer, as one with further tags is."""
+    try:
+        return path.stat().st_size >= line.get("bytes", 1)
+    except OSError:
+        return False
+
+
+def _holds_clips(folder: Path) -> bool:
+    """Whether a sub-folder holds a file, listed or not: a kill may come between a clip and its manifest line."""
+    return any(
+        path.is_file() and not path.name.startswith(".") for path in folder.glob("*/*") if path.parent.name != PARTS
+    )
+
+
+def _flat(values: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings by the name of the innermost."""
+    if not isinstance(values, dict):
+        return {name: values}
+    return {key: entry for own, value in values.items() for key, entry in _flat(value, str(own)).items()}
+
+
+def _changes(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What differs between two flat sets of settings, for people."""
+    names = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
+    shown = [{name: str(values.get(name))[:12] for name in names} for values in (found, wanted)]
+    return [f"{name}: {shown[0][name]} there, {shown[1][name]} now" for name in names]
 
 
 def conclude(folder: Path) -> int:
