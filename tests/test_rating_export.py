@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from math import sqrt
 from pathlib import Path
 
@@ -94,13 +95,13 @@ def test_heep_of_an_export_is_that_by_hand(tmp_path: Path, done: Line, kind: str
 
 def told(printed: str) -> list[str]:
     """The command that `export` prints."""
-    return printed.partition("HEEP: vocalgen ")[2].splitlines()[0].split()
+    return shlex.split(printed.partition("HEEP: vocalgen ")[2].splitlines()[0])
 
 
 def test_emotions_of_other_vocabularies_and_of_none(tmp_path: Path, done: Line) -> None:
     study = study_of(tmp_path, "manifest", ("Awe", "Fear", "Guilt"), EMOGATOR30)
     answer_as_written(study)
-    heep = told(done("rate", "export", study.folder, "--out", tmp_path / "out"))
+    heep = told(done("rate", "export", study.folder, "--out", tmp_path / "my exports"))
     assert heep[-1] == "emogator-30" and -1 < float(done(*heep).splitlines()[0]) < 1
     file = study.folder / "study.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("- Fear", "- Dread"), encoding="utf-8")

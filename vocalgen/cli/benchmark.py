@@ -11,6 +11,7 @@ import typer
 from vocalgen.cli import outputs
 from vocalgen.cli.numbers import warn
 from vocalgen.cli.options import DeviceOption
+from vocalgen.cli.printed import command
 from vocalgen.errors import VocalgenError
 
 
@@ -61,7 +62,7 @@ def benchmark(
     if system not in SYSTEMS:
         raise VocalgenError(f"no system {system!r}; choose one of {describe_systems(chosen)}")
     if not data.is_file():
-        raise VocalgenError(f"{data}: no such manifest; make it with `vocalgen data prepare {chosen.corpus}`")
+        raise VocalgenError(f"{data}: no such manifest; make it with `{command('data', 'prepare', chosen.corpus)}`")
     folder = out or Path("runs") / "benchmark" / task / _name(system, encoder)
     outputs.require_folder(folder)
 

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from vocalgen.cli.numbers import warn
+from vocalgen.cli.printed import command
 from vocalgen.cli.rate_results import StudyArgument, content, export, report
 from vocalgen.errors import VocalgenError
 
@@ -120,7 +121,7 @@ def new(
         least = min(clip.lufs + clip.gain_db for clip in softer)
         print(f"below {LOUDNESS:g} LUFS, as their peaks allow no more: {len(softer)} clips, the softest at {least:.1f}")
     print(f"next: read {study / 'study.yaml'} and {study / 'texts'}, then:")
-    print(f"  vocalgen rate serve {study} --invite {made.raters_needed}")
+    print(f"  {command('rate', 'serve', study, '--invite', made.raters_needed)}")
 
 
 @rate_app.command("invite")

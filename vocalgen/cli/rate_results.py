@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vocalgen.cli.options import OverwriteOption
+from vocalgen.cli.printed import command
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def export(
     names = {*opened.settings.emotions, *(clip.emotion for clip in opened.rated)}
     known = next((name for name, words in VOCABULARIES.items() if all(word in words for word in names)), None)
     if known is not None:  # else the study's emotions are its own
-        print(f"HEEP: vocalgen metrics heep {out / LONG} --targets {out / TARGETS} --vocabulary {known}")
+        heep = command("metrics", "heep", out / LONG, "--targets", out / TARGETS, "--vocabulary", known)
+        print(f"HEEP: {heep}")
     print(_left_out(raters, without_flagged))
 
 
