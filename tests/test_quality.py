@@ -104,6 +104,22 @@ def test_bursts_like_the_real_ones_are_near_the_floor(good: dict[str, Any]) -> N
     assert good["conditions"]["floor"] == {"split": "train", "draws": 2, "clips": 3 * N}
 
 
+def test_evaluate_warns_of_clips_at_a_lower_rate(
+    corpus: Path, good: dict[str, Any], evaluated: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    assert not any("sample rate" in line for line in good["warnings"])
+    assert good["conditions"]["sample_rates"]["generated"] == {"good": f"{3 * N} of {RATE} Hz"}
+    for path in (corpus / "good").glob("*/*.wav"):
+        wave, rate = audio.read(path, RATE // 2)
+        audio.write(tmp_path / "low" / path.parent.name / path.name, wave, rate)
+    report = evaluated({"memory": False}, low=tmp_path / "low")
+    (line,) = [line for line in report["warnings"] if "sample rate" in line]
+    assert line.startswith(f"low: {3 * N} of {3 * N} clips have another sample rate ({3 * N} of {RATE // 2} Hz)")
+    assert report["conditions"]["sample_rates"]["reference"] == f"72 of {RATE} Hz"
+    conditions = (corpus / "out" / "report.md").read_text(encoding="utf-8").partition("## Conditions")[2]
+    assert f"low {3 * N} of {RATE // 2} Hz" in conditions or f"low: {3 * N} of {RATE // 2} Hz" in conditions
+
+
 def test_every_anchor_is_there_and_farther_than_real_clips(good: dict[str, Any]) -> None:
     rows = good["sections"]["distance"]["rows"]
     assert list(rows) == ["good", *ROWS, "other-emotion real clips"]

@@ -110,6 +110,17 @@ def decode(content: bytes, name: str) -> tuple[Wave, int]:
     return _usable(decode_content(content, name), name)
 
 
+def sample_rate(path: str | os.PathLike[str]) -> int | None:
+    """Sample rate in Hz by the header of a file; None where libsndfile reads none."""
+    import soundfile
+
+    try:
+        with open(path, "rb") as file:
+            return int(soundfile.info(file).samplerate)
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError):
+        return None
+
+
 def is_silent(wave: Any) -> bool:
     """Whether a wave (samples,) has a peak below -60 dB once its offset is removed; so is one without samples."""
     samples = _checked(wave, "cannot measure")

@@ -24,6 +24,7 @@ from vocalgen.evaluation.memory import Nearest, summary, to_training
 from vocalgen.evaluation.protocol import Protocol
 from vocalgen.evaluation.published import published
 from vocalgen.evaluation.rated import rating_row
+from vocalgen.evaluation.rates import rate_conditions, rate_warnings
 from vocalgen.evaluation.ratings import Ratings
 from vocalgen.evaluation.recognised import Recognition
 from vocalgen.evaluation.store import Store
@@ -131,6 +132,12 @@ def evaluate(
     n = _equal_counts(measured, emotions, protocol, names, warnings)
     measured = {name: _first(clips, n, emotions) for name, clips in measured.items()}
     reference = bench.reference(protocol, dict.fromkeys(emotions, n))
+    rates = (
+        {name: clips.rates() for name, clips in systems.items()},
+        bench.real(protocol.reference).rates(),
+        {encoder.name: encoder.prepare.sample_rate for encoder in bench.encoders},
+    )
+    warnings += rate_warnings(*rates)
     _check_real(reference, measured, emotions, names, warnings)
     sections: dict[str, Any] = {}
     main: Distances | None = None
@@ -169,7 +176,10 @@ def evaluate(
         "systems": list(measured),
         "anchors": [anchors.HELD_OUT, *(name for name in anchors.ANCHORS if name in sections["distance"]["rows"])],
         "emotions": [names[e] for e in emotions],
-        "conditions": _conditions(bench, protocol, measured, reference, emotions, n, distances),
+        "conditions": {
+            **_conditions(bench, protocol, measured, reference, emotions, n, distances),
+            "sample_rates": rate_conditions(*rates),
+        },
         "warnings": warnings,
         "sections": {
             key: {**section, "rows": {name: _named(row, names) for name, row in section["rows"].items()}}

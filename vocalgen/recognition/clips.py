@@ -12,11 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen import audio
+from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig, WaveCache, prepared
 from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
 
 Wave = NDArray[np.float32]
+
+Rates = Counter[int]
+"""Clips per sample rate in Hz."""
+
+
+def rates_text(rates: Rates) -> str:
+    """Clips per sample rate in words; "" for none.
+
+    >>> rates_text(Counter({48000: 2, 24000: 1}))
+    '1 of 24000 Hz, 2 of 48000 Hz'
+    """
+    return ", ".join(f"{rates[rate]} of {rate} Hz" for rate in sorted(rates))
 
 
 class Clips(ABC):
@@ -46,6 +59,10 @@ class Clips(ABC):
     def remarks(self) -> list[str]:
         """What is odd about the clips as far as they were read."""
         return []
+
+    def rates(self) -> Rates:
+        """Sample rates of the files, as far as they are known."""
+        return Counter()
 
     def select(self, indices: NDArray[np.int64]) -> Chosen:
         """Some of the clips."""
@@ -128,6 +145,12 @@ class RealClips(Clips):
         """One clip from the packed audio of that preparation."""
         return self._cache(prepare).wave(int(self.rows[index]))
 
+    def rates(self) -> Rates:
+        """Sample rates of the recordings that are there, by their headers."""
+        files = {clip.id: clip.file for clip in Manifest.load(self.manifest)}
+        found = (audio.sample_rate(files[clip]) for clip in self.ids)
+        return Counter(rate for rate in found if rate is not None)
+
     def _cache(self, prepare: CacheConfig) -> WaveCache:
         if prepare not in self._caches:
             self._caches[prepare] = WaveCache.of(self.manifest, cache_folder(self.manifest, prepare), prepare)
@@ -182,11 +205,14 @@ class FolderClips(Clips):
         found = []
         if self.strange:
             found.append(f"folders whose names are no emotion were left out: {', '.join(self.strange)}")
-        rates = Counter(self._rates.values())
-        if len(rates) > 1:
-            counts = ", ".join(f"{rates[rate]} of {rate} Hz" for rate in sorted(rates))
-            found.append(f"clips of different sample rates ({counts}): distances may tell the rates apart")
+        if len(self.rates()) > 1:
+            text = rates_text(self.rates())
+            found.append(f"clips of different sample rates ({text}): distances may tell the rates apart")
         return found
+
+    def rates(self) -> Rates:
+        """Sample rates of the clips that were read."""
+        return Counter(self._rates.values())
 
     def wave(self, index: int, prepare: CacheConfig) -> Wave:
         """One clip, prepared exactly as real clips are."""
