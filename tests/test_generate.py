@@ -185,11 +185,11 @@ def test_a_lost_clip_is_made_again(synthesis: Synthesis, complete: Path, tmp_pat
     assert digests(folder) == digests(complete)
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF and the rest is gone"])
-def test_generate_makes_cut_clips_again(synthesis: Synthesis, complete: Path, tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("size", [0, 3000])
+def test_generate_makes_cut_clips_again(synthesis: Synthesis, complete: Path, tmp_path: Path, size: int) -> None:
     folder = tmp_path / "clips"
     fill(synthesis, folder)
-    (folder / "fear/fear-14.wav").write_bytes(content)
+    (folder / "fear/fear-14.wav").write_bytes((folder / "fear/fear-14.wav").read_bytes()[:size])
     (folder / "awe/awe-3.wav").write_bytes((folder / "awe/awe-3.wav").read_bytes()[:-1])
     assert sorted(damaged(folder)) == ["awe/awe-3.wav", "fear/fear-14.wav"]
     fill(synthesis, folder)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import require_replaceable
+from vocalgen.tags import written_by_vocalgen
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -53,8 +54,8 @@ def target(out: Path, format: str | None) -> Target:
 
 
 def require_clip(path: Path, overwrite: bool) -> None:
-    """Check that writing a clip to `path` loses nothing of the user's, see `require_replaceable`."""
-    require_replaceable(path, overwrite)
+    """Check that writing a clip to `path` loses nothing of the user's; unchanged clips of vocalgen may be replaced."""
+    require_replaceable(path, overwrite, written_by_vocalgen)
 
 
 def require_folder(folder: Path) -> None:
