@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from bursts import burst, write_emogator_tree
 
+from vocalgen.audio import inspect
 from vocalgen.corpora import emogator
+from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.data import CacheConfig, StepSampler, WaveCache, WaveWindows, prepare_wave
+from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_24K, LogMel
 
@@ -61,6 +65,34 @@ def test_clips_recorded_again_are_prepared_again(manifest: Path, tmp_path: Path)
     shutil.rmtree(corpus / "mp3")  # a cache may travel without what it was made of
     alone = WaveCache.of(corpus / "manifest.csv", tmp_path / "packed", CacheConfig(), processes=1)
     assert np.array_equal(alone.wave(index), again.wave(index))
+
+
+@pytest.mark.parametrize("name", ["audio.i16", "offsets.npy", "intensities.npy"])
+@pytest.mark.parametrize("size", [0, -2])
+def test_cache_with_a_cut_file_is_built_again(
+    cache: WaveCache, manifest: Path, tmp_path: Path, name: str, size: int
+) -> None:
+    file = Path(shutil.copytree(cache.folder, tmp_path / "packed")) / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:size])
+    again = WaveCache.of(manifest, file.parent, CacheConfig(), processes=1)
+    assert file.read_bytes() == whole and again.ids == cache.ids
+
+
+def test_cache_leaves_out_what_inspect_flags(tmp_path: Path) -> None:
+    """Also where the manifest was made without listening: the rules are those of `audio.read`."""
+    wave = burst(0, 0.4, 24_000, 0)
+    files = {
+        "good": wave, "opposite": np.stack([wave, -wave], axis=1), "loud": np.append(wave, 1e29), "nan": wave * np.nan,
+        "offset": np.full(9_600, 0.2),
+    }  # fmt: skip
+    rows = []
+    for name, samples in files.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, 24_000, subtype="FLOAT")
+        rows.append(Clip(name, tmp_path / f"{name}.wav", "train", "", np.nan, (), (1.0,)))
+        assert (inspect(tmp_path / f"{name}.wav").flags == ()) == (name == "good")
+    Manifest(Vocabulary("one", ("Awe",)), tuple(rows)).save(tmp_path / "manifest.csv")
+    assert WaveCache.of(tmp_path / "manifest.csv", tmp_path / "packed", CacheConfig(), processes=1).ids == ["good"]
 
 
 def test_a_missing_recording_hides_no_other_that_has_changed(manifest: Path, tmp_path: Path) -> None:

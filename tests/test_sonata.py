@@ -124,11 +124,14 @@ def test_what_is_cut_already_stays(corpus: Path, layout_file: Path, tmp_path: Pa
     first = cut(found, layout, tmp_path / "out")
     times = [clip.file.stat().st_mtime_ns for clip in first]
     first.rows[1].file.unlink()
+    cut_short = first.rows[3].file
+    whole = cut_short.read_bytes()
+    cut_short.write_bytes(whole[: len(whole) // 2])
     done: list[int] = []
     again = cut(found, layout, tmp_path / "out", advance=lambda: done.append(1))
     after = [clip.file.stat().st_mtime_ns for clip in again]
-    assert [old == new for old, new in zip(times, after, strict=True)] == [True, False, True, True, True]
-    assert len(done) == 5
+    assert [old == new for old, new in zip(times, after, strict=True)] == [True, False, True, False, True]
+    assert len(done) == 5 and cut_short.read_bytes() == whole
 
 
 def test_what_has_changed_is_cut_again(corpus: Path, layout_file: Path, tmp_path: Path) -> None:

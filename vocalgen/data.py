@@ -75,9 +75,10 @@ class WaveCache:
     def of(cls, manifest_path: str | Path, folder: str | Path, config: CacheConfig, processes: int = 2) -> WaveCache:
         """Open the cache of a manifest, building it first if needed (progress is shown, unreadable clips are named).
 
-        It is built again when the manifest, the configuration, or size or time of an audio file has changed; of files
-        that are not there, for instance where a cache has travelled without them, the cache holds what they were. Of
-        several processes that need the same cache, one builds it and the others wait.
+        It is built again when the manifest, the configuration, or size or time of an audio file has changed, or when
+        one of its own files is cut. Of audio files that are not there, for instance where a cache has travelled without
+        them, the cache holds what they were. Of several processes that need the same cache, one builds it and the
+        others wait.
 
         Raises:
             VocalgenError: the manifest cannot be read, lists files that are not there, or holds no readable clip; the
@@ -118,12 +119,24 @@ def _is_of(folder: Path, key: str, manifest_path: str | Path) -> bool:
     """Whether `folder` holds what was built from this manifest, this configuration and these audio files."""
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        if index["key"] != key:
+        if index["key"] != key or not _is_whole(folder, len(index["ids"])):
             return False
         built_from = index.get("files")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
         return False
     return built_from is None or unchanged(built_from, recording_marks(Manifest.load(manifest_path).usable().rows))
+
+
+def _is_whole(folder: Path, clips: int) -> bool:
+    """Whether the files of a cache are as long as its offsets say: copies from full disks are not.
+
+    Raises:
+        OSError, ValueError, EOFError: a file is missing or cut.
+    """
+    offsets = np.load(folder / "offsets.npy")
+    intensities = np.load(folder / "intensities.npy", mmap_mode="r")
+    size = (folder / "audio.i16").stat().st_size
+    return len(intensities) == clips == len(offsets) - 1 and size == int(offsets[-1]) * np.dtype(np.int16).itemsize
 
 
 def recording_marks(clips: Sequence[Clip]) -> list[str]:

@@ -276,7 +276,7 @@ def cut(
     for segment in found:
         mark = hashlib.sha256(f"{contents[segment.recording]} {segment.start} {segment.end}".encode()).hexdigest()
         file = out / f"{segment.id}-{mark[:_MARK]}.flac"
-        if not file.is_file():
+        if not _is_whole(file):
             for stale in out.glob(f"{segment.id}-{'?' * _MARK}.flac"):
                 remove(stale)
             if opened is None or opened[0] != segment.recording:
@@ -314,6 +314,15 @@ def _digest(recording: Path) -> str:
         return hashlib.sha256(recording.read_bytes()).hexdigest()
     except OSError as error:
         raise VocalgenError(f"cannot read {recording} ({error.strerror or error})") from error
+
+
+def _is_whole(segment: Path) -> bool:
+    """Whether a segment was cut before; a file that a full disk or a broken copy has shortened was not."""
+    try:
+        audio.read(segment)
+    except VocalgenError:
+        return False
+    return True
 
 
 def _notes(clips: list[Clip]) -> tuple[str, ...]:

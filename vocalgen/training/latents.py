@@ -64,9 +64,9 @@ class LatentVariants(Dataset[dict[str, Any]]):
         self.variants = variants
         self.intensities = cache.intensities if intensities is None else intensities
         key = _key(cache, indices, windows, autoencoder, variants)
-        if _key_of(folder) != key:
+        if not _is_of(folder, key):
             with locked(folder):  # of several processes one encodes, the others wait
-                if _key_of(folder) != key:
+                if not _is_of(folder, key):
                     _encode(folder, key, indices, windows, autoencoder, variants, device)
         self.latents = np.load(folder / "latents.npy", mmap_mode="r")
         self.seconds = np.load(folder / "seconds.npy")
@@ -114,10 +114,14 @@ def _encode(
         (target / "key").write_text(key)
 
 
-def _key_of(folder: Path) -> str | None:
-    """What the latents in `folder` were encoded from; None where there are none."""
-    file = folder / "key"
-    return file.read_text(encoding="utf-8") if file.is_file() else None
+def _is_of(folder: Path, key: str) -> bool:
+    """Whether `folder` holds the latents of this key, and whole."""
+    try:
+        latents = np.load(folder / "latents.npy", mmap_mode="r")  # refuses a file shorter than its shape
+        seconds = np.load(folder / "seconds.npy")
+        return (folder / "key").read_text(encoding="utf-8") == key and latents.shape[:2] == seconds.shape
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _key(cache: WaveCache, indices: np.ndarray, windows: WaveWindows, autoencoder: nn.Module, variants: int) -> str:
