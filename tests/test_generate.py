@@ -214,6 +214,25 @@ def test_generate_takes_other_settings_where_no_clip_is_there(
         fill(synthesis, folder)
 
 
+def test_generate_stops_where_another_process_has_begun_anew(
+    synthesis: Synthesis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, folder = Recipe("0" * 64, 0, synthesis.settings()), tmp_path / "clips"
+    waves = Run._waves
+
+    def taken_over(self: Run, jobs: list[Job]) -> Any:
+        prepare(folder, Recipe("0" * 64, 0, Sampling(steps=20)))
+        (folder / "awe").mkdir(exist_ok=True)
+        (folder / "awe" / "awe-3.wav").touch()
+        return waves(self, jobs)
+
+    prepare(folder, recipe)
+    monkeypatch.setattr(Run, "_waves", taken_over)
+    with pytest.raises(VocalgenError, match="steps: 20 there"):
+        Run(synthesis, recipe, folder, plan(["fear"], 1, EMOGATOR30, 0, "wav")).fill()
+    assert [path.name for path in folder.glob("*/*.wav")] == ["awe-3.wav"]
+
+
 def test_nothing_is_left_to_do(synthesis: Synthesis, complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesis, "mels", None, raising=False)
     before = digests(complete)

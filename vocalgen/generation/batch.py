@@ -114,10 +114,15 @@ class Run:
         return [mine[start : start + step] for start in range(0, len(mine), step)]
 
     def fill(self, advance: Callable[[int], None] = lambda clips: None) -> Timing:
-        """Make this process's share; `advance` hears of every batch of clips that is safe."""
+        """Make this process's share; `advance` hears of every batch of clips that is safe.
+
+        Raises:
+            VocalgenError: a clip cannot be written; another process has begun the folder anew with other settings.
+        """
         done = finished(self.folder)
         for batch in self.batches():
             made = [clip for tile in batch for clip in self._waves([job for _, job in tile])]
+            prepare(self.folder, self.recipe, first=False)
             start = time.perf_counter()
             lines = []
             for job, wave in made:
