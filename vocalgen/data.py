@@ -52,7 +52,7 @@ class CacheConfig:
 
 
 class WaveCache:
-    """Prepared clips of a manifest: int16 audio in one file, labels and speakers beside it.
+    """Prepared clips of a manifest: int16 audio in one file, labels, speakers and sample rates beside it.
 
     Use `WaveCache.of(manifest_path, folder, config)`: it builds the folder when it is missing or belongs to another
     manifest or configuration, and maps it otherwise.
@@ -66,6 +66,7 @@ class WaveCache:
         self.ids: list[str] = index["ids"]
         self.speakers: list[str] = index["speakers"]
         self.splits: list[str] = index["splits"]
+        self.rates: list[int | None] = index.get("rates") or [None] * len(self.ids)
         self.emotions = Vocabulary(index["vocabulary"], tuple(index["emotions"]))
         self.intensities = np.load(self.folder / "intensities.npy")
         self.offsets = np.load(self.folder / "offsets.npy")
@@ -191,6 +192,7 @@ def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, proc
             "ids": [clip.id for clip in kept],
             "speakers": [clip.speaker for clip in kept],
             "splits": [clip.split for clip in kept],
+            "rates": [audio.sample_rate(clip.file) for clip in kept],
         }
         (target / "index.json").write_text(json.dumps(index), encoding="utf-8")
 

@@ -16,12 +16,12 @@ def rate_conditions(generated: Mapping[str, Rates], real: Rates, encoders: Mappi
 
     Args:
         generated: clips per rate in Hz, by system.
-        real: clips per rate of the reference, as far as its recordings are there.
+        real: clips per rate of the reference; empty where its packed audio does not say.
         encoders: rate in Hz that each encoder is given.
     """
     return {
         "generated": {name: rates_text(rates) for name, rates in generated.items()},
-        "reference": rates_text(real) or "unknown, the recordings are not there",
+        "reference": rates_text(real) or "unknown",
         "encoders": {name: f"{rate} Hz" for name, rate in encoders.items()},
     }
 

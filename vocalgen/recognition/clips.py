@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen import audio
-from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import CacheConfig, WaveCache, prepared
 from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
@@ -146,10 +145,9 @@ class RealClips(Clips):
         return self._cache(prepare).wave(int(self.rows[index]))
 
     def rates(self) -> Rates:
-        """Sample rates of the recordings that are there, by their headers."""
-        files = {clip.id: clip.file for clip in Manifest.load(self.manifest)}
-        found = (audio.sample_rate(files[clip]) for clip in self.ids)
-        return Counter(rate for rate in found if rate is not None)
+        """Sample rates of the recordings, where the packed audio says them."""
+        known = next(iter(self._caches.values())).rates
+        return Counter(rate for row in self.rows if (rate := known[row]) is not None)
 
     def _cache(self, prepare: CacheConfig) -> WaveCache:
         if prepare not in self._caches:
