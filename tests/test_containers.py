@@ -100,7 +100,7 @@ def test_mp3_without_a_header_is_read_whole() -> None:
 def test_mp3_whose_header_says_less_is_read_whole(frames: int) -> None:
     content = encoded("MP3", "MPEG_LAYER_III")
     found = mp3.walk(content)
-    assert found is not None and found.count == found.declared
+    assert found is not None and found.frames == found.declared
     place = max(content.find(name) for name in (b"Xing", b"Info")) + 8
     said = content[:place] + struct.pack(">I", frames) + content[place + 4 :]
     assert decoded(said) == (pytest.approx(3.0, abs=0.06), "")

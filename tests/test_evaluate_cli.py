@@ -223,7 +223,7 @@ def test_bad_clips_are_left_out_and_said(corpus: Path, messy: Done) -> None:
     assert printed == [f"warning: {line}" for line in report["warnings"]]
     for row in report["sections"]["distance"]["rows"].values():
         assert all(entry.get("n", 11) == 11 for entry in row["emotions"].values())  # every row at one n
-    assert names(corpus / "messy-out") == FILES | {"mels.png"}
+    assert names(corpus / "messy-out") == FILES | {"mels.png", INDEX}
 
 
 def test_folders_that_are_no_emotion_and_mixed_rates_are_said(messy: Done) -> None:

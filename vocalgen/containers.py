@@ -55,7 +55,7 @@ def unpack(content: bytes) -> Unpacked:
     if found is None:
         return Unpacked([content])
     whole = mp3.with_true_length(content, found, TOLERANCE)
-    return Unpacked([whole], (found.declared or 0) * found.first.seconds, found.count * found.first.seconds)
+    return Unpacked([whole], (found.declared or 0) * found.first.seconds, found.frames * found.first.seconds)
 
 
 def missing_audio(unpacked: Unpacked, seconds: float) -> str:

@@ -45,13 +45,13 @@ class Walk(NamedTuple):
     Args:
         start: of the first frame, in bytes.
         first: the first frame.
-        count: frames with audio.
-        declared: frames with audio by the Xing header; None without one.
+        frames: number of frames with audio.
+        declared: their number by the Xing header; None without one.
     """
 
     start: int
     first: Frame
-    count: int
+    frames: int
     declared: int | None
 
 
@@ -91,17 +91,17 @@ def with_true_length(content: bytes, found: Walk, tolerance: float) -> bytes:
     """
     start, first, size = found.start, found.first, len(content) - found.start
     if found.declared is not None:
-        if (found.count - found.declared) * first.seconds <= tolerance:
+        if (found.frames - found.declared) * first.seconds <= tolerance:
             return content
         place = start + 4 + first.side
         result = bytearray(content)
-        result[place + 8 : place + 12] = found.count.to_bytes(4, "big")
+        result[place + 8 : place + 12] = found.frames.to_bytes(4, "big")
         if content[place + 7] & _BYTES:
             result[place + 12 : place + 16] = size.to_bytes(4, "big")
         return bytes(result)
-    if (found.count - size / first.length) * first.seconds <= tolerance:
+    if (found.frames - size / first.length) * first.seconds <= tolerance:
         return content
-    return content[:start] + _header_frame(content[start : start + 4], found.count, size) + content[start:]
+    return content[:start] + _header_frame(content[start : start + 4], found.frames, size) + content[start:]
 
 
 @lru_cache(maxsize=1024)
