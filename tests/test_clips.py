@@ -93,8 +93,12 @@ def test_clips_that_cannot_be_measured(tmp_path: Path) -> None:
     (folder / "broken.wav").write_bytes(b"RIFF and nothing")
     soundfile.write(folder / "nan.wav", np.full(4000, np.nan, dtype=np.float32), RATE, subtype="FLOAT")
     soundfile.write(folder / "silent.wav", np.zeros(4000, dtype=np.float32), RATE)
+    soundfile.write(folder / "t-offset.wav", np.full(4000, 0.3, dtype=np.float32), RATE, subtype="FLOAT")
+    wave = burst(0, 0.4, RATE, seed=1)
+    soundfile.write(folder / "u-opposite.wav", np.stack([wave, -wave], axis=1), RATE, subtype="FLOAT")
+    soundfile.write(folder / "v-loud.wav", np.append(wave, 1e9), RATE, subtype="FLOAT")
     clips = FolderClips(tmp_path, EMOTIONS)
-    for index, words in enumerate(("broken.wav", "NaN", "silent")):
+    for index, words in enumerate(("broken.wav", "NaN", "silent", "silent", "cancel", "dB above full scale")):
         with pytest.raises(VocalgenError, match=words):
             clips.wave(index, PREPARE)
 

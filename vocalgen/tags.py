@@ -177,7 +177,13 @@ def _parse(comment: str) -> tuple[Tags, Mark] | None:
 def _from(kind: type[_T], values: Mapping[str, Any]) -> _T:
     """An instance of the dataclass `kind`; values of other names, which a later version may write, are left out."""
     known = {entry.name: values[entry.name] for entry in fields(kind)}  # type: ignore[arg-type]
-    types = {"frames": int, "sample_rate": int, "seed": int, "level": (int, float), "settings": dict}
+    types: dict[str, type | tuple[type, ...]] = {
+        "frames": int,
+        "sample_rate": int,
+        "seed": int,
+        "level": (int, float),
+        "settings": dict,
+    }
     wrong = [name for name, value in known.items() if not isinstance(value, types.get(name, str))]
     if wrong:
         raise TypeError(f"{', '.join(wrong)} of another type")

@@ -221,7 +221,8 @@ def _embed(encoder: Encoder, cache: WaveCache, rows: Sequence[int], clips: Seque
     waves = [cache.wave(row) for row in rows]
     scores = encoder.score(waves)
     values = scores.embeddings.astype(np.float32)
-    too_short(Scores(values, scores.logits), waves, encoder.prepare.sample_rate, encoder.name, clips)
+    stored = Scores(values.astype(np.float64), scores.logits)  # as float32 holds them
+    too_short(stored, waves, encoder.prepare.sample_rate, encoder.name, clips)
     return values
 
 
