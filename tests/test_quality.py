@@ -344,7 +344,7 @@ def test_the_verb_writes_a_report_that_follows_the_schema(
         (["CORPUS/good", "--encoder", "unknown"], "unknown: no encoder"),
         (["CORPUS/good", "-e", "awf"], "awf"),
         (["CORPUS/good", "-n", "0"], "per_emotion is 0"),
-        (["CORPUS/good", "--out", "CORPUS/manifest.csv"], "is a file; choose a new or empty folder"),
+        (["CORPUS/good", "--out", "CORPUS/manifest.csv"], "it is a file; choose a folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
