@@ -282,12 +282,12 @@ def test_clips_that_were_not_fully_rated_are_left_out(ratings: Path, tmp_path: P
         (["clip,emotion", "awe/0.wav,awe"], "lacks 5 rated clips, the first is awe/3.wav"),
         (["clip,emotion", *[f"{name},joy" for name in ("awe/0.wav", "awe/3.wav")]], "lacks 4 rated clips"),
         (["clip,emotion", "awe/0.wav,awe", "awe/0.wav,fear"], "clip awe/0.wav is there twice"),
-        (["clip,emotion", "awe/0.wav"], "row 2: 2 values and a clip are needed"),
-        (["file,emotion", "awe/0.wav,awe"], "has no column 'clip'; it has file, emotion"),
+        (["clip,emotion", "awe/0.wav"], "row 2 has 1 cell, the header has 2"),
+        (["file,emotion", "awe/0.wav,awe"], "column clip is missing; its first line has file, emotion"),
         (["clip,emotion"], "has no rows"),
         (["ALL", "2"], "every intensity must be a number from 0 to 1"),
         (["ALL", ""], "every intensity must be a number from 0 to 1"),
-        (["ALL", "x"], "'x' is no number"),
+        (["ALL", "x"], "'x' is not a number"),
     ],
 )
 def test_bad_targets_are_refused(rows: list[str], message: str, ratings: Path, tmp_path: Path, refused: Line) -> None:
@@ -387,11 +387,11 @@ def test_scores_join_on_ids_and_not_on_order(tmp_path: Path, done: Line) -> None
 def test_tables_that_do_not_match_are_refused(tmp_path: Path, refused: Line) -> None:
     truth, prediction, *_ = pairs(tmp_path)
     for message, verb, *options in (
-        ("has no column 'fear'; it has clip, speaker", "mae", "--column", "fear"),
-        ("has no column 'file'", "mae", "--column", "awe", "--id", "file"),
-        ("t.csv, country: 'USA' is no number", "mae", "--column", "country"),
+        ("t.csv: column fear is missing", "mae", "--column", "fear"),
+        ("column file is missing", "mae", "--column", "awe", "--id", "file"),
+        ("t.csv, row 2, column country: 'USA' is not a number", "mae", "--column", "country"),
         ("--compat hume: choose hume2022", "ccc", "--column", "awe", "--compat", "hume"),
-        ("has no column 'town'", "ccc", "--column", "awe", "--clusters", "town"),
+        ("column town is missing", "ccc", "--column", "awe", "--clusters", "town"),
     ):
         assert message in refused("metrics", verb, truth, prediction, *options)
     lines = prediction.read_text().splitlines()

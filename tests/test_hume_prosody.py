@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +87,13 @@ def test_every_column_of_every_table_is_needed(corpus: Path, name: str) -> None:
         scan(corpus)
 
 
-def test_another_separator_is_recognised(corpus: Path) -> None:
+def test_hume_prosody_reads_semicolons_and_decimal_commas(corpus: Path) -> None:
+    expected = scan(corpus)
     table = corpus / "lab" / "devel.csv"
-    table.write_text(table.read_text().replace(",", ";"))
-    with pytest.raises(VocalgenError, match=r"devel\.csv has one column only; .* semicolons: save it with commas"):
-        scan(corpus)
+    text = table.read_text().replace(",", ";")
+    table.write_text(re.sub(r"(?<=\d)\.(?=\d)", ",", text), encoding="utf-8-sig")
+    assert "0," in table.read_text()
+    assert repr(scan(corpus).rows) == repr(expected.rows)
 
 
 def test_labels_from_1_to_100_are_recognised(corpus: Path) -> None:

@@ -202,12 +202,12 @@ def test_one_form_of_the_country_is_needed(tmp_path: Path) -> None:
         scan(tmp_path)
 
 
-@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
-def test_another_separator_is_recognised(tmp_path: Path, mark: str, word: str) -> None:
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_hume_vocalburst_reads_other_separators(tmp_path: Path, mark: str) -> None:
     table = exvo(tmp_path) / "data_info.csv"
+    expected = scan(tmp_path)
     table.write_text(table.read_text().replace(",", mark))
-    with pytest.raises(VocalgenError, match=rf"has one column only; .* separated by {word}: save it with commas"):
-        scan(tmp_path)
+    assert repr(scan(tmp_path).rows) == repr(expected.rows)
 
 
 def test_labels_from_1_to_100_are_recognised(tmp_path: Path) -> None:

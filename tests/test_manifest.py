@@ -137,7 +137,7 @@ def test_predicted_are_the_usable_clips_and_repeated_test_clips(tmp_path: Path) 
         ([HEADER, ROW, "b,b.wav,test,s1,1.5,,1,0"], "speaker s1 is in train (clip a) and in test (clip b)"),
         (['id,"file'], 'row 1: not readable as CSV (unexpected end of data); is a quote (") opened there'),
         ([HEADER, ROW, 'b,"b.wav,test,s2,1.5,,1,0', "c,c.wav,test,s3,1.5,,1,0"], "row 3: not readable as CSV"),
-        ([HEADER.replace(",", ";"), ROW], "separated by semicolons: save it with commas"),
+        ([HEADER.replace(",", ";"), ROW], "its cells seem to be separated by commas, unlike those of the header"),
         ([HEADER, ROW.replace(",", ";")], "row 2 has 1 cell, the header has 8; its cells seem to be separated by semi"),
     ],
 )

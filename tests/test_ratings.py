@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vocalgen.corpora.table import read_table
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.measured import Measured
@@ -18,7 +19,7 @@ from vocalgen.evaluation.protocol import Protocol
 from vocalgen.evaluation.rated import rating_row
 from vocalgen.evaluation.ratings import Ratings, read_ratings
 from vocalgen.evaluation.schema import check_report
-from vocalgen.evaluation.targets import read_table, targets
+from vocalgen.evaluation.targets import targets
 from vocalgen.metrics.intervals import Interval
 
 EMOTIONS = ("Amusement", "Awe", "Surprise (Positive)")
@@ -170,13 +171,13 @@ def test_a_constant_column_is_warned_of_on_its_own_scale(write: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "columns (none); needed are rater, clip, emotion, rating, or rater, clip and one for each emotion"),
-        ("rater,clip,emotion,rating\n", "holds no ratings"),
+        ("", "has no rows"),
+        ("rater,clip,emotion,rating\n", "has no rows"),
         ("rater,clip,Awe,Amusement\nr,awe/0.wav,,\n", "holds no ratings"),
         ("rater,clip,emotion\nr,awe/0.wav,Awe\n", "columns rater, clip, emotion; needed are"),
         ("rater,Awe\nr,0.5\n", "needed are rater, clip"),
         ("rater,clip,Awe,Amusment\nr,awe/0.wav,0.5,0.5\n", "did you mean 'Amusement'?"),
-        ("rater\tclip\tAwe\nr\tawe/0.wav\t0.5\n", "needed are"),
+        ("rater:clip:Awe\nr:awe/0.wav:0.5\n", "needed are"),
         ("rater,clip,emotion,rating\nr,awe/0.wav,Aw,0.5\n", "unknown emotion 'Aw'; did you mean 'Awe'?"),
         ("rater,clip,emotion,rating\nr,awe/0.wav,Horror,0.5\n", "unknown emotion 'Horror'"),
         ("rater,clip,emotion,rating\nr,awe/0.wav,Awe,1\nr,awe/0.wav,Pain,1\n", "'Pain'; all that are rated are of the "
@@ -185,11 +186,11 @@ def test_a_constant_column_is_warned_of_on_its_own_scale(write: Write) -> None:
         ("rater,clip,Awe\nr,awe/7.wav,0.5\n", "1 rated clips are not among the generated ones, first 'awe/7.wav'; did"),
         ("rater,clip,Awe\nr,awe/0.wav,0.5\nr,awe/0.wav,0.5\n", "row 3: r rated awe/0.wav for Awe twice; keep one"),
         ("rater,clip,emotion,rating\nr,awe/0.wav,Awe,0\nr,awe/0.wav,Awe,1\n", "row 3: r rated awe/0.wav for Awe twice"),
-        ("rater,clip,Awe,Awe\nr,awe/0.wav,0.5,0.9\n", "column 'Awe' is there twice; keep one"),
-        ("rater,clip,Awe\nr,awe/0.wav,0,5\n", "row 2: more values than the 3 columns; write decimals with a point"),
-        ("rater;clip;Awe\nr;awe/0.wav;0,5\n", "row 2: '0,5' is no number"),
-        ("rater,clip,Awe\nr,awe/0.wav,high\n", "row 2: 'high' is no number"),
-        ("rater,clip,Awe,Amusement\nr,awe/0.wav,0.5\n", "row 2: incomplete"),
+        ("rater,clip,Awe,Awe\nr,awe/0.wav,0.5,0.9\n", "column awe appears twice; keep one"),
+        ("rater,clip,Awe\nr,awe/0.wav,0,5\n", "has 4 cells, the header has 3; mend the row, and write decimals with a"),
+        ('rater,clip,Awe\nr,awe/0.wav,"0,5"\n', "row 2, column Awe: '0,5' is not a number; write decimals"),
+        ("rater,clip,Awe\nr,awe/0.wav,high\n", "row 2, column Awe: 'high' is not a number"),
+        ("rater,clip,Awe,Amusement\nr,awe/0.wav,0.5\n", "row 2 has 3 cells, the header has 4"),
         ("rater,clip,Awe\n,awe/0.wav,0.5\n", "row 2: incomplete; every row needs a rater, a clip and its ratings"),
         ("rater,clip,emotion,rating\nr,awe/0.wav,,0.5\n", "row 2: incomplete"),
         ("rater,clip,Awe\nr,awe/0.wav,-0.1\n", "ratings from -0.1"),
@@ -234,7 +235,9 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VocalgenError, match="cannot read the ratings"):
         read_ratings(tmp_path / "r.npz", EMOTIONS)
     (tmp_path / "r.csv").write_bytes("rater,clip,Awe\nr,awe/0.wav,0.5\n".encode("utf-16"))
-    for path in (tmp_path / "r.csv", tmp_path / "none.csv", tmp_path / "none.npz", tmp_path):
+    with pytest.raises(VocalgenError, match=r"r\.csv, row 1: a character is not UTF-8; save the ratings as UTF-8"):
+        read_ratings(tmp_path / "r.csv", EMOTIONS)
+    for path in (tmp_path / "none.csv", tmp_path / "none.npz", tmp_path):
         with pytest.raises(VocalgenError, match=f"cannot read the ratings {path}"):
             read_ratings(path, EMOTIONS)
 
@@ -245,8 +248,8 @@ def test_target_tables_are_read_alike(write: Write) -> None:
     for text in ("clip,emotion\nb.wav,awe\na.wav,amusement\n", "clip;awe;amusement\na.wav;0;1\nb.wav;1;0\n"):
         path = write(text, "utf-8-sig")
         np.testing.assert_array_equal(targets(rated, vocabulary, path), [[1, 0], [0, 1]])
-    with pytest.raises(VocalgenError, match="column 'awe' is there twice"):
-        read_table(write("clip,awe,awe\na.wav,0,1\n"), "clip")
+    with pytest.raises(VocalgenError, match="column awe appears twice"):
+        read_table(write("clip,awe,awe\na.wav,0,1\n"))
 
 
 def measured(clips: tuple[str, ...] = CLIPS, labels: np.ndarray = MEANT) -> Measured:

@@ -28,6 +28,11 @@ Wave = NDArray[np.float32]
 FORMATS = ("wav", "flac", "mp3", "ogg", "opus")
 """Formats `write` knows; also their file suffixes."""
 
+READABLE = frozenset(
+    {*FORMATS, "wave", "aif", "aiff", "aifc", "au", "caf", "oga", "rf64", "snd", "sph", "voc", "w64", "webm"}
+)
+"""File suffixes of the formats `read` knows, in lower case; webm needs the extra `[webm]`."""
+
 PEAK_DB = -3.0
 """Peak level of the official ExVo and ComParE audio in dB relative to full scale."""
 

@@ -13,6 +13,7 @@ from vocalgen.cli.numbers import Draws, Json, Seed, choice, print_value, refused
 from vocalgen.errors import VocalgenError
 
 if TYPE_CHECKING:
+    from vocalgen.corpora.table import Row
     from vocalgen.emotions import Vocabulary
     from vocalgen.evaluation.ratings import Ratings
 
@@ -86,20 +87,19 @@ def s_gen(
     json_: Json = False,
 ) -> None:
     """S_GEN: mean over all emotions of (1 / FID + HEEP) / 2."""
+    from vocalgen.corpora.table import numbers, read_table
     from vocalgen.emotions import get_vocabulary
-    from vocalgen.evaluation.targets import numbers, read_table
     from vocalgen.metrics import s_gen as metric
 
     choice("--missing", missing, ("zero", "skip", "error"))
     choice("--undefined", undefined, ("zero", "nan"))
-    known, rows = get_vocabulary(vocabulary), read_table(table, "emotion")
-    rows.require("fid", "heep")
-    names = {name: known.emotions[known.index(name)] for name in rows.rows}
+    # A HEEP of nan was computed and is not defined, which is something else than a blank.
+    known, read = get_vocabulary(vocabulary), read_table(table, ["emotion", "fid", "heep"], blanks=("",))
+    rows = {known.emotions[known.index(name)]: row for name, row in read.by("emotion").items()}
     found = {}
     for column in ("fid", "heep"):
-        given = {names[name]: row[column] for name, row in rows.rows.items() if row[column].strip()}
-        values = numbers(list(given.values()), f"{table}, {column}")
-        found[column] = dict(zip(given, map(float, values), strict=True))
+        given = {name: row for name, row in rows.items() if row.text(column)}
+        found[column] = dict(zip(given, map(float, numbers(list(given.values()), column)), strict=True))
     with refused():
         score = metric.s_gen(found["fid"], found["heep"], known.emotions, missing, cap, undefined)  # type: ignore[arg-type]
     warn(score.notes)
@@ -234,22 +234,29 @@ def _score(
     """Read, join, score, print."""
     import numpy as np
 
-    from vocalgen.evaluation.targets import joined, numbers, read_table
+    from vocalgen.corpora.table import joined, numbers, read_table
     from vocalgen.metrics.prediction import bootstrap
 
-    true, other = read_table(truth, key), read_table(prediction, key)
-    ids, *texts = joined(true, other, column)
-    if labels:
-        t, p = np.array(texts[0]), np.array(texts[1])
-    else:
-        t, p = (numbers(part, f"{path}, {column}") for part, path in zip(texts, (truth, prediction), strict=True))
+    true, other = read_table(truth, [key, column]), read_table(prediction, [key, column])
     if clusters:
         true.require(clusters)
-    groups = [true.rows[entry][clusters] for entry in ids] if clusters else None
+    pairs = joined(true, other, key)
+    if labels:
+        t, p = (np.array([_label(row, column) for row in rows]) for rows in zip(*pairs, strict=True))
+    else:
+        t, p = (numbers(rows, column) for rows in zip(*pairs, strict=True))
+    groups = [row.text(clusters) for row, _ in pairs] if clusters else None
     with refused():
         value = score(t, p)
         interval = bootstrap(score, t, p, groups, draws, seed=seed)[1:] if json_ and draws else None
-    print_value(value, json_, metric=name, column=column, n=len(ids), clusters=clusters, interval=interval)
+    print_value(value, json_, metric=name, column=column, n=len(pairs), clusters=clusters, interval=interval)
+
+
+def _label(row: Row, column: str) -> str:
+    """A class; blank ones cannot be compared."""
+    if not row.text(column):
+        raise row.error(column, "is blank; fill it in, or leave the clip out of both files")
+    return row.text(column)
 
 
 def _ratings(

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vocalgen.corpora import emogator, hume_prosody, hume_vocalburst, sonata
+from vocalgen.corpora.cells import Column
 from vocalgen.corpora.manifest import EXCLUDING_FLAGS, FLAGS, SPLITS, Manifest
-from vocalgen.corpora.table import Column
 from vocalgen.corpora.words import count, some
 from vocalgen.emotions import EMOGATOR30, HUME10, PROSODY9, SONATA25, Vocabulary
 from vocalgen.errors import VocalgenError

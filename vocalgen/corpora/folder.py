@@ -8,18 +8,20 @@ one intensity column per emotion (`emotion:Awe`, or plain `Awe` if a vocabulary 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from vocalgen.corpora.cells import parse_number, scale_hint
+from vocalgen.corpora.layout import SPLIT_NAMES, Layout, emotion_folders
 from vocalgen.corpora.manifest import EMOTION_PREFIX, SPLITS, Clip, Manifest, is_manifest
-from vocalgen.corpora.table import check_width, read_csv, read_text, scale_hint, separator_hint
+from vocalgen.corpora.names import locate
+from vocalgen.corpora.table import read_table
 from vocalgen.corpora.words import count
 from vocalgen.emotions import (
     VOCABULARIES,
@@ -35,7 +37,8 @@ from vocalgen.errors import VocalgenError
 SHARES = (0.8, 0.1, 0.1)
 """Share of the speakers in train, validation and test when the table has no split."""
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus"})
+_DRAWS = 100
+"""Draws of splits that are compared, where the first leaves a split without some emotion."""
 
 _SYNONYMS = {
     "file": ("file", "filename", "file_name", "path"),
@@ -45,11 +48,6 @@ _SYNONYMS = {
     "id": ("id", "file_id"),
 }
 _OFFICIAL = {slug(name): name for known in VOCABULARIES.values() for name in known.emotions}
-_SPLIT_NAMES = {
-    **{name: "train" for name in ("train", "training")},
-    **{name: "validation" for name in ("validation", "val", "valid", "dev", "devel", "development")},
-    **{name: "test" for name in ("test", "testing", "eval", "evaluation")},
-}
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ class _Row:
     number: int
     """Line of the table, counted as an editor does; 0 for a file found in a folder."""
     cells: Mapping[str, Any]
-    """Values by lower-case column name."""
+    """Values by lower-case column name, "" where unknown."""
+    decimal_comma: bool = False
+    """Whether 0,5 is a number."""
 
     @property
     def where(self) -> str:
@@ -66,7 +66,7 @@ class _Row:
 
     def source(self, column: str) -> str:
         """Name under which the row has a column; "" if it has none."""
-        return next((name for name in _SYNONYMS[column] if self.cells.get(name) not in (None, "")), "")
+        return next((name for name in _SYNONYMS[column] if self.cells.get(name, "") != ""), "")
 
     def get(self, column: str) -> Any:
         return self.cells.get(self.source(column), "")
@@ -93,29 +93,43 @@ def scan(
         seed: where the table has no split, speakers are drawn 80/10/10 into train, validation and test with
             this seed.
 
+    Returns:
+        Clips in the order of the table or of the folders. A blank emotion is unknown, as blank intensities are.
+
     Raises:
-        VocalgenError: unreadable table, missing column, bad value (with its row), neither split nor speakers.
+        VocalgenError: unreadable table, missing column, bad value (with its row), neither split nor speakers; a folder
+            without clips, or whose folders are not emotions, see `emotion_folders`.
     """
     path = Path(os.path.abspath(source))
     if split is not None:
         split = _split_name(split, "the split asked for")
     table = _table_in(path) if path.is_dir() else path
-    rows = _walk(path) if table is None else _read(table)
-    if not rows:
-        raise VocalgenError(f"{source} lists no clips; add rows, or one folder of audio per emotion")
+    notes: tuple[str, ...] = ()
+    if table is None:
+        layout = emotion_folders(path)
+        rows, notes = _walk(layout), layout.left_out
+    else:
+        rows = _read(table)
     try:
-        return _manifest(rows, path if table is None else table.parent, vocabulary, path.stem, split, seed)
+        return _manifest(rows, path if table is None else table.parent, vocabulary, path.stem, split, seed, notes)
     except VocalgenError as error:
         raise VocalgenError(f"{table or path}: {error}") from error
 
 
 def _manifest(
-    rows: list[_Row], root: Path, vocabulary: Vocabulary | None, name: str, split: str | None, seed: int
+    rows: list[_Row],
+    root: Path,
+    vocabulary: Vocabulary | None,
+    name: str,
+    split: str | None,
+    seed: int,
+    left_out: tuple[str, ...],
 ) -> Manifest:
     if vocabulary is None:
         vocabulary = _infer_vocabulary(rows, name)
-    conditions = [_condition(row, vocabulary, rows) for row in rows]
-    splits, split_notes = _splits(rows, split, seed)
+    named = any(column in row.cells for row in rows for column in _SYNONYMS["emotion"])
+    conditions = [_condition(row, vocabulary, rows, named) for row in rows]
+    splits, split_notes = _splits(rows, split, seed, [values for values, _ in conditions])
     clips = [
         _clip(row, root, clip_split, values)
         for row, clip_split, (values, _) in zip(rows, splits, conditions, strict=True)
@@ -125,8 +139,13 @@ def _manifest(
         first = by_id.setdefault(clip.id, row)
         if first is not row:
             raise VocalgenError(f"{row.where}: the id {clip.id!r} is taken by {first.where}; rename one, or add ids")
-    notes = dict.fromkeys(note for _, row_notes in conditions for note in row_notes)
-    return Manifest(vocabulary, tuple(clips), (*notes, *split_notes, *_unused(rows, vocabulary), *_alike(vocabulary)))
+    notes = [
+        *left_out,
+        *dict.fromkeys(note for _, row_notes in conditions for note in row_notes),
+        *split_notes,
+        *_unknown(clips),
+    ]
+    return Manifest(vocabulary, tuple(clips), (*notes, *_unused(rows, vocabulary), *_alike(vocabulary)))
 
 
 def _table_in(folder: Path) -> Path | None:
@@ -138,51 +157,26 @@ def _table_in(folder: Path) -> Path | None:
 
 
 def _is_table(file: Path) -> bool:
-    """A CSV or JSONL file that is not a manifest somebody put beside the clips."""
+    """A visible CSV or JSONL file that is not a manifest somebody put beside the clips."""
     suffix = file.suffix.lower()
-    return suffix == ".jsonl" or (suffix == ".csv" and not is_manifest(file))
+    if file.name.startswith(".") or not file.is_file():
+        return False
+    return suffix in (".jsonl", ".ndjson") or (suffix == ".csv" and not is_manifest(file))
 
 
-def _walk(folder: Path) -> list[_Row]:
-    files = sorted(file for file in folder.glob("*/*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    return [_Row(0, {"file": f"{file.parent.name}/{file.name}", "emotion": file.parent.name}) for file in files]
+def _walk(layout: Layout) -> list[_Row]:
+    return [
+        _Row(0, {"file": f"{name}/{file.name}", "emotion": name})
+        for name, files in layout.clips.items()
+        for file in files
+    ]
 
 
-def _read(table: Path) -> list[_Row]:
-    return _read_jsonl(table) if table.suffix.lower() == ".jsonl" else _read_csv(table)
-
-
-def _read_csv(table: Path) -> list[_Row]:
-    lines = read_csv(table)
-    header = [name.strip().lower() for name in lines[0]] if lines else []
-    repeated = sorted({name for name in header if name and header.count(name) > 1})
-    if repeated:
-        raise VocalgenError(f"{table}: column {', '.join(repeated)} appears twice; keep one")
-    if not set(header) & set(_SYNONYMS["file"]):
-        todo = separator_hint(header) or "add it"
-        raise VocalgenError(f"{table} has no column `file` (found: {', '.join(header) or 'nothing'}); {todo}")
-    rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        if cells:
-            check_width(cells, header, f"{table}: row {number}")
-            rows.append(_Row(number, dict(zip(header, cells, strict=True))))
-    return rows
-
-
-def _read_jsonl(table: Path) -> list[_Row]:
-    rows = []
-    for number, line in enumerate(read_text(table).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            cells = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = getattr(error, "msg", None) or error
-            raise VocalgenError(f"{table}: row {number} is not JSON ({reason}); mend it") from error
-        if not isinstance(cells, dict):
-            raise VocalgenError(f'{table}: row {number} is not a JSON object; write {{"file": ..., "emotion": ...}}')
-        rows.append(_Row(number, {str(name).lower(): value for name, value in cells.items()}))
-    return rows
+def _read(path: Path) -> list[_Row]:
+    table = read_table(path)
+    if not any(name in table for name in _SYNONYMS["file"]):
+        raise VocalgenError(f"{path} has no column `file` (found: {', '.join(table.columns) or 'nothing'}); add it")
+    return [_Row(row.number, row.cells, row.decimal_comma) for row in table]
 
 
 def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
@@ -198,10 +192,13 @@ def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
         plain = dict.fromkeys(_OFFICIAL[slug(column)] for column in columns if slug(column) in _OFFICIAL)
         if not plain:
             unused = _unused(rows, None)
-            raise VocalgenError(
-                "the table has neither a column `emotion` nor intensity columns `emotion:<Name>`; add one"
-                + (f" ({unused[0]})" if unused else "")
+            blank = [column for column in _SYNONYMS["emotion"] if column in columns]
+            problem = (
+                f"column {blank[0]} is blank in every row; fill it in, or name a vocabulary"
+                if blank
+                else "the table has neither a column `emotion` nor intensity columns `emotion:<Name>`; add one"
             )
+            raise VocalgenError(problem + (f" ({unused[0]})" if unused else ""))
         return match_vocabulary(plain, otherwise=name)
     for known in VOCABULARIES.values():
         if names == set(known.slugs):
@@ -234,8 +231,14 @@ def _names(emotion: Any) -> set[str]:
     return {slug(str(part)) for part in parts} - {""}
 
 
-def _condition(row: _Row, vocabulary: Vocabulary, rows: list[_Row]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Intensities of a row and the notes about approximated names."""
+def _condition(
+    row: _Row, vocabulary: Vocabulary, rows: list[_Row], named: bool
+) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Return the intensities of a row and the notes about approximated names.
+
+    Args:
+        named: whether the table has a column of emotions, so that a blank there means an unknown one.
+    """
     emotion = row.get("emotion")
     try:
         if emotion:
@@ -247,11 +250,22 @@ def _condition(row: _Row, vocabulary: Vocabulary, rows: list[_Row]) -> tuple[tup
             return condition.intensities, condition.notes
         columns = _intensity_columns(tuple(row.cells), vocabulary)
         missing = [emotion for emotion in vocabulary.emotions if emotion not in columns]
+        if missing and named:
+            return (math.nan,) * len(vocabulary), ()
         if missing:
             raise VocalgenError(f"no emotion given, and no intensity column {EMOTION_PREFIX}{missing[0]}")
         return tuple(_intensity(row, columns[name], name, rows) for name in vocabulary.emotions), ()
     except VocalgenError as error:
         raise VocalgenError(f"{row.where}: {error}") from error
+
+
+def _unknown(clips: list[Clip]) -> list[str]:
+    """Return a line about the clips whose emotion is blank, if there are some."""
+    blank = [clip.split for clip in clips if all(map(math.isnan, clip.intensities))]
+    if not blank:
+        return []
+    splits = ", ".join(f"{blank.count(split):,} {split}" for split in SPLITS if split in blank)
+    return [f"{count(len(blank), 'clip')} without an emotion, kept as unknown ({splits})"]
 
 
 @cache
@@ -265,11 +279,11 @@ def _intensity_columns(columns: tuple[str, ...], vocabulary: Vocabulary) -> dict
 
 def _intensity(row: _Row, column: str, emotion: str, rows: list[_Row]) -> float:
     value = row.cells[column]
-    if value is None or str(value).strip().lower() in ("", "nan"):
+    if value == "":
         return math.nan
     try:
-        number = float(value)
-    except (TypeError, ValueError):
+        number = parse_number(str(value), row.decimal_comma)
+    except ValueError:
         number = math.nan
     if not 0.0 <= number <= 1.0:
         hint = scale_hint(other.cells.get(column) for other in rows)
@@ -282,8 +296,8 @@ def _clip(row: _Row, root: Path, split: str, intensities: tuple[float, ...]) -> 
     if not file:
         raise VocalgenError(f"row {row.number}, column file is blank; give the path of the audio file")
     return Clip(
-        id=row.text("id") or Path(file).with_suffix("").as_posix(),
-        file=Path(os.path.normpath(root / file)),
+        id=row.text("id") or Path(file.replace("\\", "/")).with_suffix("").as_posix(),
+        file=locate(root, file),
         split=split,
         speaker=row.text("speaker"),
         seconds=math.nan,
@@ -292,8 +306,10 @@ def _clip(row: _Row, root: Path, split: str, intensities: tuple[float, ...]) -> 
     )
 
 
-def _splits(rows: list[_Row], split: str | None, seed: int) -> tuple[list[str], tuple[str, ...]]:
-    """The split of every row, and a note if it was drawn."""
+def _splits(
+    rows: list[_Row], split: str | None, seed: int, intensities: list[tuple[float, ...]]
+) -> tuple[list[str], tuple[str, ...]]:
+    """Return the split of every row, and a note if it was drawn."""
     if split is not None:
         return [split] * len(rows), ()
     given = [row.text("split") for row in rows]
@@ -307,32 +323,67 @@ def _splits(rows: list[_Row], split: str | None, seed: int) -> tuple[list[str], 
         raise VocalgenError(
             "the clips have neither a split nor speakers to draw one from; add a column, or name one split"
         )
-    drawn = draw_splits(speakers, seed)
+    emotions: dict[str, set[int]] = {}
+    for speaker, values in zip(speakers, intensities, strict=True):
+        emotions.setdefault(speaker, set()).update(place for place, value in enumerate(values) if value > 0)
+    drawn = draw_splits(speakers, seed, emotions)
     share = "/".join(f"{100 * part:.0f}" for part in SHARES)
     return [drawn[speaker] for speaker in speakers], (f"splits drawn by speaker {share} with seed {seed}",)
 
 
-def draw_splits(speakers: Iterable[str], seed: int = 0) -> dict[str, str]:
+def draw_splits(
+    speakers: Iterable[str], seed: int = 0, emotions: Mapping[str, Collection[int]] | None = None
+) -> dict[str, str]:
     """Assign every distinct speaker to one split, in the shares `SHARES` and at least one speaker in each.
 
-    The draw depends on the set of names and the seed only, not on their order.
+    The draw depends on the set of names, their emotions and the seed only, not on their order. Where it leaves a split
+    without an emotion that occurs, further draws are tried, and the one that leaves out fewest is taken.
+
+    Args:
+        emotions: those that each speaker has clips of; None takes the first draw.
 
     Raises:
         VocalgenError: fewer than three speakers.
     """
-    names = sorted(set(speakers), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+    names = set(speakers)
     if len(names) < len(SPLITS):
         raise VocalgenError(
             f"{count(len(names), 'speaker')} cannot fill three splits; add a column split or give one for all"
         )
-    validation, test = (max(1, round(share * len(names))) for share in SHARES[1:])
-    counts = (len(names) - validation - test, validation, test)
-    order = [split for split, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
-    return dict(zip(names, order, strict=True))
+    found = _draw(names, str(seed))
+    if emotions is None:
+        return found
+    best = _lacking(found, emotions)
+    for attempt in range(1, _DRAWS):
+        if not best:
+            break
+        tried = _draw(names, f"{seed}:{attempt}")
+        lacking = _lacking(tried, emotions)
+        if lacking < best:
+            found, best = tried, lacking
+    return found
+
+
+def _draw(names: Collection[str], salt: str) -> dict[str, str]:
+    """Return the splits of speakers in an order that hashes of their names give."""
+    order = sorted(names, key=lambda name: hashlib.sha256(f"{salt}:{name}".encode()).digest())
+    validation, test = (max(1, round(share * len(order))) for share in SHARES[1:])
+    counts = (len(order) - validation - test, validation, test)
+    splits = [split for split, number in zip(SPLITS, counts, strict=True) for _ in range(number)]
+    return dict(zip(order, splits, strict=True))
+
+
+def _lacking(drawn: Mapping[str, str], emotions: Mapping[str, Collection[int]]) -> int:
+    """Count the emotions that splits lack."""
+    every = {emotion for those in emotions.values() for emotion in those}
+    of: dict[str, set[int]] = {split: set() for split in SPLITS}
+    for speaker, split in drawn.items():
+        of[split].update(emotions[speaker])
+    return sum(len(every - those) for those in of.values())
 
 
 def _split_name(name: str, where: str) -> str:
     try:
-        return _SPLIT_NAMES[name.strip().lower()]
+        return SPLIT_NAMES[name.strip().lower()]
     except KeyError:
         raise VocalgenError(f"{where}: unknown split {name!r}; use {', '.join(SPLITS)}") from None

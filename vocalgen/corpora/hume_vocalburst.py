@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from vocalgen.corpora.cells import Column
 from vocalgen.corpora.manifest import Clip, Manifest
-from vocalgen.corpora.table import Column, Columns, Row, read_table
+from vocalgen.corpora.table import Columns, Row, read_table
 from vocalgen.corpora.words import count
 from vocalgen.emotions import HUME10
 from vocalgen.errors import VocalgenError

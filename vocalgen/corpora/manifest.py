@@ -20,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_write_text
-from vocalgen.corpora.table import check_width, read_csv, separator_hint
+from vocalgen.corpora.cells import known, parse_number
+from vocalgen.corpora.names import locate
+from vocalgen.corpora.table import delimiter, fit_width, is_blank_row, parse_csv, read_text, separator_hint
 from vocalgen.corpora.words import count
 from vocalgen.emotions import Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
@@ -35,6 +37,9 @@ EXCLUDING_FLAGS = frozenset(FLAGS) - {"clipped", "short"}
 COLUMNS = ("id", "file", "split", "speaker", "seconds", "flags")
 EMOTION_PREFIX = "emotion:"
 LABEL_PREFIX = "label:"
+
+_LONGEST_HEADER = 1 << 16
+"""Bytes in which the first line of a manifest ends."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +183,10 @@ class Manifest:
                 rows, or whatever the class itself refuses.
         """
         source = Path(path)
-        table = read_csv(source, "manifest")
+        text = read_text(source, "manifest")
+        table, decimal_comma = parse_csv(text, str(source)), delimiter(text) != ","
         try:
-            return _parse(table, Path(os.path.abspath(source.parent)))
+            return _parse(table, Path(os.path.abspath(source.parent)), decimal_comma)
         except VocalgenError as error:
             raise VocalgenError(f"{source}: {error}") from error
 
@@ -206,26 +212,38 @@ class Manifest:
 
 
 def is_manifest(path: Path) -> bool:
-    """Whether a file begins as `Manifest.save` writes it.
+    """Whether the first line of a file has the columns of a manifest, however a spreadsheet saved it.
 
     Raises:
         VocalgenError: it cannot be read.
     """
-    beginning = ",".join(COLUMNS).encode()
     try:
         with path.open("rb") as file:
-            return file.read(len(beginning)) == beginning
+            first = file.readline(_LONGEST_HEADER).decode("utf-8-sig")
+        header = _header(parse_csv(first, str(path)))
     except OSError as error:
         raise VocalgenError(f"cannot read {path} ({error.strerror or error})") from error
+    except (UnicodeDecodeError, VocalgenError):
+        return False
+    return set(COLUMNS) <= set(header) and any(name.startswith(EMOTION_PREFIX) for name in header)
 
 
-def _parse(table: list[list[str]], folder: Path) -> Manifest:
-    header = [name.strip() for name in table[0]] if table else []
+def _header(table: list[list[str]]) -> list[str]:
+    """Return the columns of a manifest: fixed names and prefixes in lower case, the names behind them as written."""
+    header = []
+    for cell in table[0] if table else ():
+        prefix, colon, name = cell.strip().partition(":")
+        header.append(prefix.lower() + colon + name)
+    return header
+
+
+def _parse(table: list[list[str]], folder: Path, decimal_comma: bool) -> Manifest:
+    header = _header(table)
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         todo = separator_hint(header) or "make one with `vocalgen data prepare`"
         raise VocalgenError(f"not a manifest: column {', '.join(missing)} is missing; {todo}")
-    repeated = sorted({name for name in header if header.count(name) > 1})
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
     if repeated:
         raise VocalgenError(f"column {', '.join(repeated)} appears twice; keep one")
     emotion_columns = [name for name in header if name.startswith(EMOTION_PREFIX)]
@@ -236,23 +254,27 @@ def _parse(table: list[list[str]], folder: Path) -> Manifest:
     emotion_at = [at[name] for name in emotion_columns]
     label_columns = [name for name in header if name.startswith(LABEL_PREFIX)]
     label_at = [at[name] for name in label_columns]
+
+    def number(cells: Sequence[str], row: int, column: int, largest: float) -> float:
+        return _parse_number(cells[column], row, header[column], largest, decimal_comma)
+
     clips = []
-    for row, cells in enumerate(table[1:], start=2):
-        if not cells:
+    for row, line in enumerate(table[1:], start=2):
+        if is_blank_row(line):
             continue
-        check_width(cells, header, f"row {row}")
+        cells = fit_width(line, header, f"row {row}")
         if not cells[at["file"]]:
             raise VocalgenError(f"row {row}, column file is blank; give the path of the audio file")
         clips.append(
             Clip(
                 id=cells[at["id"]],
-                file=Path(os.path.normpath(folder / cells[at["file"]])),
+                file=locate(folder, cells[at["file"]]),
                 split=cells[at["split"]],
-                speaker=cells[at["speaker"]],
-                seconds=_parse_number(cells[at["seconds"]], row, "seconds", math.inf),
-                flags=tuple(flag for flag in cells[at["flags"]].split("|") if flag),
-                intensities=tuple(_parse_number(cells[k], row, header[k], 1.0) for k in emotion_at),
-                labels=tuple(cells[k] for k in label_at),
+                speaker=known(cells[at["speaker"]]),
+                seconds=number(cells, row, at["seconds"], math.inf),
+                flags=tuple(flag for flag in known(cells[at["flags"]]).split("|") if flag),
+                intensities=tuple(number(cells, row, k, 1.0) for k in emotion_at),
+                labels=tuple(known(cells[k]) for k in label_at),
             )
         )
     if not clips:
@@ -307,25 +329,26 @@ def _number(value: float) -> str:
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
-def _parse_number(text: str, row: int, column: str, largest: float) -> float:
+def _parse_number(text: str, row: int, column: str, largest: float, decimal_comma: bool) -> float:
     if text == "0":
         return 0.0
-    if text.strip().lower() in ("", "nan"):
+    if not known(text):
         return math.nan
     try:
-        value = float(text)
-    except ValueError:
-        raise VocalgenError(f"row {row}, column {column}: {text!r} is not a number") from None
+        value = parse_number(text, decimal_comma)
+    except ValueError as error:
+        raise VocalgenError(f"row {row}, column {column}: {error}") from None
     if not 0.0 <= value <= largest or math.isinf(value):
         raise VocalgenError(f"row {row}, column {column}: {text} is outside [0, {'1' if largest == 1 else 'inf'}]")
     return value
 
 
 def _label_number(text: str, clip: str, label: str) -> float:
-    if text.strip().lower() in ("", "nan"):
+    if not known(text):
         return math.nan
     try:
-        value = float(text)
+        # The manifest does not keep how its cells were separated; no label is a list, so a comma is a decimal one.
+        value = parse_number(text, decimal_comma=True)
     except ValueError:
         value = math.inf
     if not math.isfinite(value):

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vocalgen.atomic import atomic_write_text
+from vocalgen.corpora.cells import Column
 from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, TYPES
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.corpora.table import Column, parse_csv, read_text, separator_hint
+from vocalgen.corpora.table import parse_csv, read_text, separator_hint
 from vocalgen.corpora.words import count
 from vocalgen.emotions import HUME10, PROSODY9
 from vocalgen.errors import VocalgenError
@@ -141,7 +142,7 @@ def problems(text: str, chosen: Format, manifest: Manifest | None = None) -> lis
     if text.startswith("\ufeff"):
         return ["it begins with a byte-order mark; save it as plain UTF-8"]
     try:
-        lines = parse_csv(text, "file")
+        lines = parse_csv(text, "file", separator=",")
     except VocalgenError as error:
         return [str(error)]
     header = tuple(lines[0]) if lines else ()

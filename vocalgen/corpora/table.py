@@ -1,52 +1,42 @@
-"""Official label tables: CSV read by column name, whatever the order, with rows named in errors."""
+"""The one reader of tables: CSV or JSON lines, read by column name in any case, with rows named in errors.
+
+Separators (comma, semicolon, tab), a byte-order mark, decimal commas, blank rows and the usual spellings of blank cells
+are what spreadsheets and pandas make of a table; all are read alike. Submission files are checked, not read: there the
+exact form counts (see `corpora.submission`).
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from vocalgen.corpora.cells import UNKNOWN as UNKNOWN
+from vocalgen.corpora.cells import known, parse_number, scale_hint
+from vocalgen.corpora.names import match_names
 from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
-
-UNKNOWN = frozenset({"", "nan", "na", "none", "?"})
-"""How blank cells are written, in lower case."""
 
 Columns = Sequence[str | tuple[str, ...]]
 """Names of columns that must be there, in any case; of a tuple of names one must be."""
 
+JSON_LINES = frozenset({".jsonl", ".ndjson", ".json"})
+"""Suffixes, in lower case, of tables that hold one JSON object per line."""
+
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_QUOTED = re.compile(r'"[^"]*"')
+_NAMED_SEPARATOR = re.compile(r"\ufeff?sep=(.)\r?\n", re.IGNORECASE)
 _LISTED = 3
-
-
-@dataclass(frozen=True)
-class Column:
-    """What cells of a column may hold.
-
-    Args:
-        low, high: of numbers.
-        words: the only values, if not numbers.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
-    words: tuple[str, ...] = ()
-
-    def problem(self, text: str) -> str:
-        """What is wrong with a cell; "" if nothing is."""
-        if self.words:
-            return "" if text in self.words else f"{text!r} is none of {', '.join(self.words)}"
-        try:
-            value = float(text)
-        except ValueError:
-            return f"{text!r} is not a number"
-        if not math.isfinite(value):
-            return f"{text} is no finite number"
-        return "" if self.low <= value <= self.high else f"{text} is outside [{self.low:g}, {self.high:g}]"
 
 
 @dataclass(frozen=True)
@@ -55,68 +45,162 @@ class Row:
 
     Args:
         table: the file, for messages.
-        number: line of the file as a spreadsheet counts, the header being 1.
-        cells: stripped values by lower-case column name; "" where unknown.
+        number: line of the file as a spreadsheet counts; the header of a CSV file is line 1.
+        cells: values by lower-case column name, "" where unknown; strings without surrounding spaces in a CSV file.
         others: all rows of the table, for messages.
+        decimal_comma: whether 0,5 is a number here.
     """
 
     table: Path
     number: int
-    cells: Mapping[str, str]
+    cells: Mapping[str, Any]
     others: Sequence[Row] = field(default=(), repr=False, compare=False)
+    decimal_comma: bool = False
+
+    @property
+    def where(self) -> str:
+        """Table and row, for messages."""
+        return f"{self.table}, row {self.number}"
 
     def text(self, column: str) -> str:
-        """A cell as it is; "" where it is blank or the column is missing."""
-        return self.cells.get(column.lower(), "")
+        """Return a cell as text; "" where it is blank or the column is missing."""
+        return str(self.cells.get(column.lower(), "")).strip()
 
     def number_of(self, column: str, low: float = -math.inf, high: float = math.inf) -> float:
-        """A cell as a number in [low, high]; NaN where it is blank or the column is missing.
+        """Return a cell as a number in [low, high]; NaN where it is blank or the column is missing.
 
         Raises:
-            VocalgenError: it is no number, or outside.
+            VocalgenError: it is not a number, or outside.
         """
         text = self.text(column)
         if not text:
             return math.nan
         try:
-            value = float(text)
-        except ValueError:
-            raise self.error(column, f"{text!r} is not a number") from None
-        if not low <= value <= high:
+            value = parse_number(text, self.decimal_comma)
+        except ValueError as error:
+            raise self.error(column, str(error)) from None
+        if not (low <= value <= high or math.isnan(value)):
             hint = scale_hint(row.text(column) for row in self.others) if high == 1 else ""
             raise self.error(column, f"{text} is outside [{low:g}, {high:g}]{hint}")
         return value
 
     def error(self, column: str, problem: str) -> VocalgenError:
-        """What is wrong with a cell."""
-        return VocalgenError(f"{self.table}, row {self.number}, column {column}: {problem}")
+        """Say what is wrong with a cell."""
+        return VocalgenError(f"{self.where}, column {column}: {problem}")
 
 
-def scale_hint(values: Iterable[object]) -> str:
-    """What to do about labels that belong into [0, 1], if most of the column are on another scale; else "".
+@dataclass(frozen=True)
+class Table:
+    """Rows of a file; at least one.
 
-    >>> scale_hint(["", "0", "64", "100"])
-    '; the labels look like 1 to 100: divide them by 100'
+    Args:
+        path: the file, for messages.
+        columns: names as they are written; blank ones are left out.
+        rows: rows in which something is written.
     """
-    numbers = [value for value in map(_positive, values) if value]
-    top = max(numbers, default=0.0)
-    if top < 2 or 2 * sum(value > 1 for value in numbers) <= len(numbers):
-        return ""
-    if 10 < top <= 100:
-        return "; the labels look like 1 to 100: divide them by 100"
-    return f"; the labels go up to {top:g}: bring them into [0, 1]"
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, column: object) -> bool:
+        """Whether there is a column of that name, in any case."""
+        return isinstance(column, str) and column.lower() in {name.lower() for name in self.columns}
+
+    def require(self, *names: str) -> None:
+        """Refuse a table without these columns.
+
+        Raises:
+            VocalgenError: it lacks one.
+        """
+        check_header(self.path, self.columns, names)
+
+    def by(self, key: str) -> dict[str, Row]:
+        """Return the rows by what they have in the column `key`.
+
+        Raises:
+            VocalgenError: no such column, a row where it is blank, or a value that appears twice.
+        """
+        self.require(key)
+        found: dict[str, Row] = {}
+        for row in self.rows:
+            name = row.text(key)
+            if not name:
+                raise row.error(key, "is blank; fill it in")
+            if name in found:
+                raise VocalgenError(f"{row.where}: {key} {name} is there twice; keep one")
+            found[name] = row
+        return found
 
 
-def _positive(value: object) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return 0.0
-    return number if number > 0 else 0.0
+def read_table(
+    path: str | Path, required: Columns = (), what: str = "table", blanks: Collection[str] = UNKNOWN
+) -> Table:
+    """Read a CSV file or, by its suffix, JSON lines.
+
+    Args:
+        required: columns that must be there.
+        what: what the file is, for messages.
+        blanks: how blank cells are written, in lower case.
+
+    Raises:
+        VocalgenError: it cannot be read, lacks a required column, has one twice, has a row of another length or none.
+    """
+    path = Path(path)
+    rows: list[Row] = []
+    if path.suffix.lower() in JSON_LINES:
+        rows.extend(_json_rows(path, what, rows, blanks))
+        columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
+        check_header(path, columns, required if rows else ())
+    else:
+        text = read_text(path, what)
+        lines, separator = parse_csv(text, str(path)), delimiter(text)
+        header = [name.strip() for name in lines[0]] if lines else []
+        check_header(path, header, required)
+        columns = tuple(filter(None, header))
+        rows.extend(_csv_rows(path, header, lines, rows, blanks, separator != ","))
+    if not rows:
+        raise VocalgenError(f"{path} has no rows")
+    return Table(path, columns, tuple(rows))
+
+
+def joined(truth: Table, prediction: Table, key: str) -> list[tuple[Row, Row]]:
+    """Pair the rows of two tables by their ids, in the order of the truth.
+
+    Ids may differ in what tools change about names, see `match_names`.
+
+    Raises:
+        VocalgenError: an id is in one table only, or what `Table.by` refuses.
+    """
+    true, predicted = truth.by(key), prediction.by(key)
+    same = match_names(predicted, true)
+    for table, other, lacking in (
+        (truth, prediction, [name for name in predicted if name not in same]),
+        (prediction, truth, [name for name in true if name not in set(same.values())]),
+    ):
+        if lacking:
+            raise VocalgenError(f"{table.path} lacks {len(lacking)} ids of {other.path}, the first is {lacking[0]}")
+    of = {name: predicted[given] for given, name in same.items()}
+    return [(row, of[name]) for name, row in true.items()]
+
+
+def numbers(rows: Sequence[Row], column: str) -> NDArray[np.float64]:
+    """Return one column of some rows as numbers; NaN where blank.
+
+    Raises:
+        VocalgenError: a cell is not a number; its row is named.
+    """
+    return np.array([row.number_of(column) for row in rows], dtype=np.float64)
 
 
 def separator_hint(cells: Sequence[str], separator: str = ",") -> str:
-    """How a table seems to be written, if a line is one cell only; else "".
+    """Say how a table seems to be written, if a line is one cell only; else "".
 
     >>> separator_hint(["File_ID;Split"])
     'its cells seem to be separated by semicolons: save it with commas'
@@ -129,40 +213,49 @@ def separator_hint(cells: Sequence[str], separator: str = ",") -> str:
 
 
 def check_header(path: Path, header: Sequence[str], required: Columns, separator: str = ",") -> None:
-    """Hold the first line of a table against the columns that are needed.
+    """Compare the columns of a table with those that are needed.
 
     Raises:
         VocalgenError: a column is missing, with what may be meant for it, or is there twice.
     """
-    known = {name.lower(): name for name in header if name}
+    present = {name.lower(): name for name in header if name}
     names = [name if isinstance(name, tuple) else (name,) for name in required]
-    missing = [" or ".join(either) for either in names if not any(name.lower() in known for name in either)]
+    missing = [" or ".join(either) for either in names if not any(name.lower() in present for name in either)]
     hint = separator_hint(header, separator)
     if missing and hint:
         raise VocalgenError(f"{path} has one column only; {hint}")
     if missing:
         needed = {name.lower() for either in names for name in either}
-        near = get_close_matches(missing[0].lower(), set(known) - needed, n=1, cutoff=0.5)
-        meant = f"is {known[near[0]]!r} meant for it? then rename that; " if near else ""
+        near = get_close_matches(missing[0].lower(), set(present) - needed, n=1, cutoff=0.5)
+        meant = f"is {present[near[0]]!r} meant for it? then rename that; " if near else ""
         more = f" (and {len(missing) - _LISTED} more)" if len(missing) > _LISTED else ""
-        found = ", ".join(known.values()) or "nothing"
+        found = ", ".join(present.values()) or "nothing"
         lacking = f"column {', '.join(missing[:_LISTED])}{more} is missing"
         raise VocalgenError(f"{path}: {lacking}; {meant}its first line has {found[:200]}")
-    lower = [name.lower() for name in header if name]
+    require_different(header, path)
+
+
+def require_different(columns: Sequence[str], path: Path) -> None:
+    """Refuse a table in which one column would hide another.
+
+    Raises:
+        VocalgenError: a column is there twice, in any case.
+    """
+    lower = [name.lower() for name in columns if name]
     repeated = sorted({name for name in lower if lower.count(name) > 1})
     if repeated:
-        raise VocalgenError(f"{path}: column {', '.join(repeated)} appears twice")
+        raise VocalgenError(f"{path}: column {', '.join(repeated)} appears twice; keep one")
 
 
 def read_text(path: Path, what: str = "table", encoding: str = "utf-8-sig") -> str:
-    """A text file in UTF-8.
+    """Read a text file in UTF-8.
 
     Args:
-        what: the file is, for messages.
+        what: what the file is, for messages.
         encoding: "utf-8" keeps a byte-order mark.
 
     Raises:
-        VocalgenError: it cannot be read, or is no UTF-8; the row is named.
+        VocalgenError: it cannot be read, or is not UTF-8; the row is named.
     """
     try:
         return path.read_bytes().decode(encoding)
@@ -173,8 +266,21 @@ def read_text(path: Path, what: str = "table", encoding: str = "utf-8-sig") -> s
         raise VocalgenError(f"{path}, row {row}: a character is not UTF-8; save the {what} as UTF-8") from error
 
 
+def delimiter(text: str) -> str:
+    """Return what separates the cells of a CSV file, by its first line: what occurs most there.
+
+    >>> delimiter("clip;rating\\n"), delimiter("clip\\n"), delimiter("sep=;\\nclip\\n")
+    (';', ',', ';')
+    """
+    named = _NAMED_SEPARATOR.match(text)
+    if named:
+        return named[1]
+    first = _QUOTED.sub("", text.partition("\n")[0])
+    return max(_SEPARATORS, key=first.count)
+
+
 def read_csv(path: Path, what: str = "table") -> list[list[str]]:
-    """Cells of every row of a CSV; the first row may be the header.
+    """Read the cells of every row of a CSV file; the first row may be the header.
 
     Raises:
         VocalgenError: whatever `read_text` and `parse_csv` refuse.
@@ -182,18 +288,22 @@ def read_csv(path: Path, what: str = "table") -> list[list[str]]:
     return parse_csv(read_text(path, what), str(path))
 
 
-def parse_csv(text: str, name: str) -> list[list[str]]:
-    """Cells of every row of the text of a CSV.
+def parse_csv(text: str, name: str, separator: str | None = None) -> list[list[str]]:
+    """Split the text of a CSV file into the cells of every row.
 
     Args:
         name: of the file, for messages.
+        separator: what separates cells; None detects it, see `delimiter`.
 
     Raises:
         VocalgenError: a quote is not closed, or has text behind it; the row is named.
     """
     rows: list[list[str]] = []
+    if separator is None:
+        separator = delimiter(text)
+        text = _NAMED_SEPARATOR.sub("", text, count=1)
     try:
-        for cells in csv.reader(io.StringIO(text, newline=""), strict=True):
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
             rows.append(cells)
     except csv.Error as error:
         problem = f'not readable as CSV ({error}); is a quote (") opened there and not closed?'
@@ -201,40 +311,59 @@ def parse_csv(text: str, name: str) -> list[list[str]]:
     return rows
 
 
-def check_width(cells: Sequence[str], header: Sequence[str], where: str) -> None:
-    """Raise VocalgenError, beginning with `where`, if a row has more or fewer cells than the header."""
-    if len(cells) != len(header):
-        hint = separator_hint(cells)
-        raise VocalgenError(
-            f"{where} has {count(len(cells), 'cell')}, the header has {len(header)}; {hint or 'mend the row'}"
-        )
+def is_blank_row(cells: Sequence[str]) -> bool:
+    """Whether a row holds separators and spaces only, as spreadsheets append them."""
+    return not any(cell.strip() for cell in cells)
 
 
-def read_table(path: Path, required: Columns) -> list[Row]:
-    """All rows of a CSV.
+def fit_width(cells: Sequence[str], header: Sequence[str], where: str) -> Sequence[str]:
+    """Return the cells of a row, as many as the header has; blank ones beyond them are dropped.
 
     Args:
-        required: columns that must be there.
+        where: how errors begin.
 
     Raises:
-        VocalgenError: it cannot be read, lacks a required column, has one twice, has a row of another length or none.
+        VocalgenError: the row has fewer cells, or more.
     """
-    lines = read_csv(path)
-    header = [name.strip() for name in lines[0]] if lines else []
-    check_header(path, header, required)
-    rows: list[Row] = []
-    rows.extend(_rows(path, header, lines, rows))
-    if not rows:
-        raise VocalgenError(f"{path} has no rows")
-    return rows
+    if len(cells) > len(header) and is_blank_row(cells[len(header) :]):
+        return cells[: len(header)]
+    if len(cells) != len(header):
+        others = [name for mark, name in _SEPARATORS.items() if len(cells) == 1 and mark in cells[0]]
+        todo = "mend the row" if len(cells) < len(header) else "mend the row, and write decimals with a point"
+        if others:
+            todo = f"its cells seem to be separated by {others[0]}, unlike those of the header"
+        raise VocalgenError(f"{where} has {count(len(cells), 'cell')}, the header has {len(header)}; {todo}")
+    return cells
 
 
-def _rows(path: Path, header: Sequence[str], lines: Sequence[Sequence[str]], others: Sequence[Row]) -> Iterator[Row]:
+def _csv_rows(
+    path: Path,
+    header: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    others: Sequence[Row],
+    blanks: Collection[str],
+    decimal_comma: bool,
+) -> Iterator[Row]:
     names = [name.lower() for name in header]
     for number, cells in enumerate(lines[1:], start=2):
-        if not any(cell.strip() for cell in cells):
+        if is_blank_row(cells):
             continue
-        check_width(cells, header, f"{path}, row {number}")
-        stripped = (cell.strip() for cell in cells)
-        known = {n: "" if c.lower() in UNKNOWN else c for n, c in zip(names, stripped, strict=True)}
-        yield Row(path, number, known, others)
+        fitting = fit_width(cells, header, f"{path}, row {number}")
+        values = {name: known(cell, blanks) for name, cell in zip(names, fitting, strict=True) if name}
+        yield Row(path, number, values, others, decimal_comma)
+
+
+def _json_rows(path: Path, what: str, others: Sequence[Row], blanks: Collection[str]) -> Iterator[Row]:
+    # Lines of JSON end with a line feed alone: `splitlines` would cut at U+2028 and NEL inside strings.
+    for number, line in enumerate(read_text(path, what).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or error
+            raise VocalgenError(f"{path}: row {number} is not JSON ({reason}); mend it") from error
+        if not isinstance(cells, dict):
+            raise VocalgenError(f'{path}: row {number} is not a JSON object; write {{"file": ..., "emotion": ...}}')
+        values = {str(name).strip().lower(): known(value, blanks) for name, value in cells.items()}
+        yield Row(path, number, values, others)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 from zipfile import BadZipFile
 from zlib import error as ZlibError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen.emotions import VOCABULARIES, Vocabulary
+from vocalgen.corpora.names import match_names
+from vocalgen.corpora.table import Row, read_table
+from vocalgen.emotions import VOCABULARIES, Vocabulary, slug
 from vocalgen.errors import VocalgenError
 
 LONG = ("rater", "clip", "emotion", "rating")
@@ -47,9 +47,9 @@ class Ratings:
 def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str] | None = None) -> Ratings:
     """Read ratings from 0 to 1, or from 1 to 100 (which become (x - 1) / 99).
 
-    A long CSV has the columns rater, clip, emotion, rating; a wide one rater, clip and one for each emotion; blank or
-    NaN cells are ratings that were not given. Commas or semicolons part the columns. An NPZ holds `values` (R, N, E)
-    and `raters`, `clips`, `emotions`. The scale is 0-1 where no rating is above 1, and 1-100 where none is below 1.
+    A long table has the columns rater, clip, emotion, rating; a wide one rater, clip and one for each emotion. Blank
+    cells are ratings that were not given. An NPZ holds `values` (R, N, E) and `raters`, `clips`, `emotions`. The scale
+    is 0-1 where no rating is above 1, and 1-100 where none is below 1; short scales such as 1-5 are warned of.
 
     Args:
         emotions: names that may be rated; the file may have some of them.
@@ -69,13 +69,16 @@ def read_ratings(path: str | Path, emotions: Sequence[str], clips: Iterable[str]
     for name in sorted(found - set(emotions)):
         raise VocalgenError(f"{path}: unknown emotion {name!r}{_known_elsewhere(found) or _nearest(name, emotions)}")
     if clips is not None:
-        known = set(clips)
-        unknown = [clip for clip in rated if clip not in known]
+        known = list(clips)
+        same = match_names(rated, known)
+        unknown = [clip for clip in rated if clip not in same]
         if unknown:
             raise VocalgenError(
                 f"{path}: {len(unknown)} rated clips are not among the generated ones, first {unknown[0]!r}"
                 f"{_nearest(unknown[0], sorted(known))}"
             )
+        cells = {(rater, same[clip], emotion): value for (rater, clip, emotion), value in cells.items()}
+        rated = tuple(sorted({clip for _, clip, _ in cells}))
     names = tuple(name for name in emotions if name in found)
     place = [{name: i for i, name in enumerate(axis)} for axis in (raters, rated, names)]
     values = np.full((len(raters), len(rated), len(names)), np.nan)
@@ -99,23 +102,8 @@ def spoken(path: str | Path) -> list[Vocabulary]:
     return _having(found)
 
 
-def delimiter(file: TextIO) -> str:
-    """What parts the columns of an open CSV file: a comma, or the semicolon of spreadsheets in much of Europe."""
-    head = file.readline()
-    file.seek(0)
-    return ";" if ";" in head and "," not in head else ","
-
-
-def require_different(columns: Sequence[str], path: Path) -> None:
-    """Refuse a table in which one column would silently hide another.
-
-    Raises:
-        VocalgenError: a column is there twice.
-    """
-    for place, name in enumerate(columns):
-        if name in columns[:place]:
-            raise VocalgenError(f"{path}: column {name!r} is there twice; keep one")
-
+_SHORT_SCALE = 10
+"""Ratings that end here or lower are probably from a scale such as 1-5, 1-7 or 1-10."""
 
 Key = tuple[str, str, str]
 Cells = dict[Key, float]
@@ -126,51 +114,42 @@ def _cells(path: Path, emotions: Sequence[str]) -> Cells:
 
 
 def _csv(path: Path, emotions: Sequence[str]) -> Cells:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, delimiter=delimiter(file))
-            columns = table.fieldnames or []
-            rows = list(table)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VocalgenError(f"cannot read the ratings {path}: {error}") from error
-    require_different(columns, path)
-    for line, row in enumerate(rows, 2):
-        if None in row:
-            raise VocalgenError(
-                f"{path}, row {line}: more values than the {len(columns)} columns; write decimals with a point"
-            )
+    table = read_table(path, what="ratings")
     cells: Cells = {}
-    if set(LONG) <= set(columns):
-        for line, row in enumerate(rows, 2):
-            _add(cells, (row["rater"], row["clip"], row["emotion"]), row["rating"], f"{path}, row {line}")
+    called = {slug(name): name for name in emotions}
+    if all(name in table for name in LONG):
+        for row in table:
+            emotion = row.text("emotion")
+            _add(cells, row, called.get(slug(emotion), emotion), "rating")
         return cells
-    rated = [name for name in columns if name in emotions]
-    unknown = [name for name in columns if name not in (*emotions, "rater", "clip")]
-    if not {"rater", "clip"} <= set(columns) or not rated or unknown:
-        hint = _known_elsewhere({*rated, *unknown}) or _nearest(unknown[0], emotions) if unknown else ""
+    others = [name for name in table.columns if name.lower() not in ("rater", "clip")]
+    rated = {name: called[slug(name)] for name in others if slug(name) in called}
+    unknown = [name for name in others if name not in rated]
+    if "rater" not in table or "clip" not in table or not rated or unknown:
+        hint = _known_elsewhere(others) or _nearest(unknown[0], emotions) if unknown else ""
         raise VocalgenError(
-            f"{path}: columns {', '.join(columns) or '(none)'}; needed are {', '.join(LONG)}, or rater, clip and one "
-            f"for each emotion{hint}"
+            f"{path}: columns {', '.join(table.columns) or '(none)'}; needed are {', '.join(LONG)}, or rater, clip and "
+            f"one for each emotion{hint}"
         )
-    for line, row in enumerate(rows, 2):
-        for name in rated:
-            _add(cells, (row["rater"], row["clip"], name), row[name], f"{path}, row {line}")
+    if len(set(rated.values())) < len(rated):
+        twice = [column for column, name in rated.items() if list(rated.values()).count(name) > 1]
+        raise VocalgenError(f"{path}: columns {' and '.join(twice)} are one emotion; keep one")
+    for row in table:
+        for column, name in rated.items():
+            _add(cells, row, name, column)
     return cells
 
 
-def _add(cells: Cells, key: Key, text: str | None, where: str) -> None:
-    if text is None or not all(key):
-        raise VocalgenError(f"{where}: incomplete; every row needs a rater, a clip and its ratings")
-    if not text.strip():
+def _add(cells: Cells, row: Row, emotion: str, column: str) -> None:
+    key = row.text("rater"), row.text("clip"), emotion
+    if not all(key):
+        raise VocalgenError(f"{row.where}: incomplete; every row needs a rater, a clip and its ratings")
+    value = row.number_of(column)
+    if np.isnan(value):
         return
     if key in cells:
-        raise VocalgenError(f"{where}: {key[0]} rated {key[1]} for {key[2]} twice; keep one")
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise VocalgenError(f"{where}: {text!r} is no number") from error
-    if not np.isnan(value):
-        cells[key] = value
+        raise VocalgenError(f"{row.where}: {key[0]} rated {key[1]} for {key[2]} twice; keep one")
+    cells[key] = value
 
 
 def _npz(path: Path) -> Cells:
@@ -197,11 +176,18 @@ def _scale(cells: Cells, path: Path) -> tuple[bool, list[str]]:
     if low >= 0 and high <= 1:
         return False, ["all ratings are 1: read as the top of the scale 0-1"] if low == 1 else []
     if low >= 1 and high <= 100:
-        return True, []
+        return True, _short_scale(low, high) if high <= _SHORT_SCALE else []
     raise VocalgenError(
         f"{path}: ratings from {low:g} ({', '.join(least)}) to {high:g} ({', '.join(most)}); they must be within 0-1, "
         f"or within 1-100"
     )
+
+
+def _short_scale(low: float, high: float) -> list[str]:
+    return [
+        f"ratings go from {low:g} to {high:g} and are read as 1-100, where {high:g} is {(high - 1) / 99:.2f} of the "
+        f"scale; if they are on another one, rescale them to 0-1 or 1-100 (HEEP does not depend on it)"
+    ]
 
 
 def _having(names: Iterable[str]) -> list[Vocabulary]:

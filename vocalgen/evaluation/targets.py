@@ -1,100 +1,19 @@
-"""What rated clips were made for, and tables of truth and prediction: CSV files that are joined on clip ids."""
+"""Emotions that rated clips were made for, from a table or from the folders in the clips' names."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vocalgen.corpora.names import match_names
+from vocalgen.corpora.table import numbers, read_table
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.evaluation.ratings import Ratings, delimiter, require_different
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV file with one row an id.
-
-    Args:
-        path: for messages.
-        columns: names.
-        rows: by id, each a mapping from column to text.
-    """
-
-    path: Path
-    columns: tuple[str, ...]
-    rows: dict[str, dict[str, str]]
-
-    def require(self, *names: str) -> None:
-        """Refuse a table without these columns.
-
-        Raises:
-            VocalgenError: it lacks one.
-        """
-        for name in names:
-            if name not in self.columns:
-                raise VocalgenError(f"{self.path} has no column {name!r}; it has {', '.join(self.columns) or 'none'}")
-
-
-def read_table(path: str | Path, key: str) -> Table:
-    """Read a CSV file whose column `key` tells its rows apart.
-
-    Raises:
-        VocalgenError: it cannot be read, has no such column or one twice, no rows, an incomplete row, or an id twice.
-    """
-    path = Path(path)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter=delimiter(file))
-            table = Table(path, tuple(reader.fieldnames or ()), {})
-            require_different(table.columns, path)
-            table.require(key)
-            for line, row in enumerate(reader, 2):
-                if None in row or None in row.values() or not row[key]:
-                    raise VocalgenError(f"{path}, row {line}: {len(table.columns)} values and a {key} are needed")
-                if row[key] in table.rows:
-                    raise VocalgenError(f"{path}, row {line}: {key} {row[key]} is there twice; keep one")
-                table.rows[row[key]] = row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VocalgenError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    if not table.rows:
-        raise VocalgenError(f"{path} has no rows")
-    return table
-
-
-def joined(truth: Table, prediction: Table, column: str) -> tuple[list[str], list[str], list[str]]:
-    """Ids in the order of the truth, and the column's true and predicted texts; order in the files does not matter.
-
-    Raises:
-        VocalgenError: a table lacks the column, or the ids differ.
-    """
-    truth.require(column)
-    prediction.require(column)
-    for table, other in ((truth, prediction), (prediction, truth)):
-        lacking = [key for key in other.rows if key not in table.rows]
-        if lacking:
-            raise VocalgenError(f"{table.path} lacks {len(lacking)} ids of {other.path}, the first is {lacking[0]}")
-    ids = list(truth.rows)
-    return ids, [truth.rows[key][column] for key in ids], [prediction.rows[key][column] for key in ids]
-
-
-def numbers(texts: Sequence[str], where: str) -> NDArray[np.float64]:
-    """Texts as numbers; blank ones are NaN.
-
-    Raises:
-        VocalgenError: one is no number.
-    """
-    values = np.full(len(texts), np.nan)
-    for place, text in enumerate(texts):
-        try:
-            values[place] = float(text) if text.strip() else np.nan
-        except ValueError as error:
-            raise VocalgenError(f"{where}: {text!r} is no number") from error
-    return values
+from vocalgen.evaluation.ratings import Ratings
 
 
 def complete(ratings: Ratings) -> Ratings:
@@ -126,13 +45,19 @@ def targets(ratings: Ratings, emotions: Vocabulary, path: str | Path | None = No
     """
     if path is None:
         return _one_hot([_folder(clip) for clip in ratings.clips], ratings, emotions)
-    table = read_table(path, "clip")
-    lacking = [clip for clip in ratings.clips if clip not in table.rows]
+    table = read_table(path, ["clip"])
+    rows = table.by("clip")
+    same = {clip: name for name, clip in match_names(rows, ratings.clips).items()}
+    lacking = [clip for clip in ratings.clips if clip not in same]
     if lacking:
         raise VocalgenError(f"{path} lacks {len(lacking)} rated clips, the first is {lacking[0]}")
-    if "emotion" in table.columns:
-        return _one_hot([table.rows[clip]["emotion"] for clip in ratings.clips], ratings, emotions)
-    columns = [name for name in table.columns if name != "clip"]
+    rated = [rows[same[clip]] for clip in ratings.clips]
+    if "emotion" in table:
+        blank = next((row for row in rated if not row.text("emotion")), None)
+        if blank is not None:
+            raise blank.error("emotion", "is blank; say what the clip was made for")
+        return _one_hot([row.text("emotion") for row in rated], ratings, emotions)
+    columns = [name for name in table.columns if name.lower() != "clip"]
     places = {emotions.index(name): name for name in columns}
     if len(places) < len(columns):
         twice = next(name for name in columns if places[emotions.index(name)] != name)
@@ -143,7 +68,7 @@ def targets(ratings: Ratings, emotions: Vocabulary, path: str | Path | None = No
     for column, name in enumerate(ratings.emotions):
         given = places.get(emotions.index(name))
         if given is not None:
-            found[:, column] = numbers([table.rows[clip][given] for clip in ratings.clips], f"{path}, {given}")
+            found[:, column] = numbers(rated, given)
     if not ((found >= 0) & (found <= 1)).all():
         raise VocalgenError(f"{path}: every intensity must be a number from 0 to 1")
     return found
