@@ -112,7 +112,10 @@ def test_what_is_no_folder_of_clips(make: str, tmp_path: Path) -> None:
         place.mkdir()
     elif make == "unknown":
         write(place, "boredom", "a.wav")
-    words = "holds no clips; the layout is" if make in ("empty", "unknown") else "is not a folder"
+    words = {
+        "empty": "holds no clips; the layout is",
+        "unknown": "holds no clips of known emotions, but of boredom; the layout is",
+    }.get(make, "is not a folder")
     with pytest.raises(VocalgenError, match=words):
         FolderClips(place, EMOTIONS)
 

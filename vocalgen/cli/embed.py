@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def embed(
-    source: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Clips as DIR/EMOTION/*.wav, or a manifest.")],
+    source: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Clips as DIR/EMOTION/FILE, or a manifest.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Embeddings to write (.npz).")],
     encoder: Annotated[
         str, typer.Option(metavar="MODEL", help="Shipped name, folder, official checkpoint file, or hub id.")
@@ -54,13 +54,17 @@ def embed(
     from vocalgen.evaluation.embedding import embed as embedded
     from vocalgen.evaluation.stored import save_embeddings
     from vocalgen.generation.loading import choose_device
+    from vocalgen.recognition.clips import UNLABELLED
     from vocalgen.recognition.encoders import load_encoder
 
     chosen = load_encoder(encoder, str(choose_device(device)))
     clips, emotions = _clips(source, split, vocabulary, chosen)
     found = embedded(clips, chosen, emotions)
     save_embeddings(out, found, overwrite)
-    warn(f"left out {line}" for line in found.source.skipped)
+    warn([*clips.remarks(), *(f"left out {line}" for line in found.source.skipped)])
+    unlabelled = int((found.labels == UNLABELLED).sum())
+    if unlabelled:
+        warn([f"{unlabelled} of the {len(found)} clips have no label; metrics of one emotion leave them out"])
     print(f"{out}: {len(found)} embeddings of dimension {found.embeddings.shape[1]} by {chosen.name}")
 
 
@@ -72,6 +76,6 @@ def _clips(source: Path, split: list[str] | None, vocabulary: str | None, encode
 
     if split:
         emotions = Manifest.load(source).emotions
-        return RealClips(source, split, emotions, encoder.prepare), emotions
+        return RealClips(source, split, emotions, encoder.prepare, unlabelled=True), emotions
     emotions = get_vocabulary(vocabulary) if vocabulary else folder_emotions(source, encoder.emotions)
     return FolderClips(source, emotions), emotions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vocalgen import audio
+from vocalgen.corpora.layout import emotion_folders
 from vocalgen.emotions import VOCABULARIES, Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.stored import Embedded, Source
@@ -64,22 +64,16 @@ def embed(clips: Clips, encoder: Encoder, emotions: Vocabulary) -> Embedded:
 
 
 def folder_emotions(folder: str | Path, preferred: Vocabulary | None = None) -> Vocabulary:
-    """The first vocabulary, the preferred one and then the known ones, that has every emotion folder of `folder`.
+    """Return the first vocabulary, of the preferred and the known ones, that has every emotion folder of `folder`.
 
-    Where none has, the folder names are a vocabulary of their own, so that no folder is left out. A folder counts
-    that holds audio.
+    Where none has, the folder names are a vocabulary of their own, so that no folder is left out.
 
     Raises:
-        VocalgenError: no such folder, or none that holds audio.
+        VocalgenError: what `emotion_folders` refuses.
     """
-    root = Path(folder)
-    suffixes = {f".{name}" for name in audio.FORMATS}
-    subs = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    names = [sub.name for sub in subs if any(file.suffix.lower() in suffixes for file in sub.iterdir())]
-    if not names:
-        raise VocalgenError(f"{folder} holds no clips; the layout is DIR/<emotion>/*.wav")
+    names = tuple(emotion_folders(folder).clips)
     known = [preferred, *VOCABULARIES.values()] if preferred else list(VOCABULARIES.values())
     for vocabulary in known:
         if vocabulary is not None and all(name in vocabulary for name in names):
             return vocabulary
-    return Vocabulary("folders", tuple(names))
+    return Vocabulary("folders", names)

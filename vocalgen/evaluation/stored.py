@@ -18,6 +18,7 @@ from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.pickled import read_arrays
 from vocalgen.metrics.frechet import Statistics
+from vocalgen.recognition.clips import UNLABELLED
 
 EMBEDDINGS, STATISTICS = "vocalgen-embeddings/1", "vocalgen-statistics/1"
 """What the entry `format` of our files says."""
@@ -54,7 +55,7 @@ class Embedded:
     Args:
         embeddings: (n, d).
         logits: (n, K); K is 0 for an encoder without a head.
-        labels: (n,) index in `source.emotions`.
+        labels: (n,) index in `source.emotions`, `UNLABELLED` where the emotion is not known.
         ids, speakers: (n,) names.
         source: where all this comes from.
     """
@@ -203,7 +204,7 @@ def _embedded(arrays: dict[str, NDArray[Any]], source: Source) -> Embedded:
     bad = np.flatnonzero(~np.isfinite(found.embeddings).all(axis=1))
     if len(bad):
         raise ValueError(f"{len(bad)} embeddings hold NaN or infinity, the first is {found.ids[bad[0]]}")
-    if n and not 0 <= found.labels.min() <= found.labels.max() < len(source.emotions):
+    if n and not UNLABELLED <= found.labels.min() <= found.labels.max() < len(source.emotions):
         raise ValueError(f"labels from {found.labels.min()} to {found.labels.max()} of {len(source.emotions)} emotions")
     return found
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen import audio
+from vocalgen.corpora.layout import emotion_folders
+from vocalgen.corpora.words import some
 from vocalgen.data import CacheConfig, WaveCache, prepared
 from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
 
 Wave = NDArray[np.float32]
+
+UNLABELLED = -1
+"""Label of clips whose emotion is not known."""
 
 Rates = Counter[int]
 """Clips per sample rate in Hz."""
@@ -109,20 +114,28 @@ class Made(Clips):
 
 
 class RealClips(Clips):
-    """Usable clips of some splits of a manifest, each with its strongest emotion; those without labels are left out.
+    """Usable clips of some splits of a manifest, each with its strongest emotion.
 
     Args:
         manifest: CSV of `vocalgen data prepare`.
         splits: of these the clips are.
         emotions: what labels refer to.
         prepare: of the audio that is opened first; others are opened when asked for.
+        unlabelled: keep clips without any known emotion, with the label `UNLABELLED`; otherwise they are left out.
 
     Raises:
         VocalgenError: the manifest cannot be read, has none of these emotions, or lacks a split; none of the clips is
             labelled with one of the emotions.
     """
 
-    def __init__(self, manifest: str | Path, splits: Sequence[str], emotions: Vocabulary, prepare: CacheConfig) -> None:
+    def __init__(
+        self,
+        manifest: str | Path,
+        splits: Sequence[str],
+        emotions: Vocabulary,
+        prepare: CacheConfig,
+        unlabelled: bool = False,
+    ) -> None:
         self.manifest = Path(manifest)
         self._caches: dict[CacheConfig, WaveCache] = {}
         cache = self._cache(prepare)
@@ -130,13 +143,16 @@ class RealClips(Clips):
         intensities = np.nan_to_num(cache.intensities)
         strongest, labelled = intensities.argmax(axis=1), intensities.any(axis=1)
         chosen = np.concatenate([cache.select(split) for split in splits])
-        self.rows = chosen[labelled[chosen] & (of_ours[strongest[chosen]] >= 0)]
+        kept = labelled & (of_ours[strongest] >= 0)
+        if unlabelled:
+            kept |= np.isnan(cache.intensities).all(axis=1)
+        self.rows = chosen[kept[chosen]]
         if not len(self.rows):
             raise VocalgenError(
                 f"{self.manifest}: none of the {len(chosen)} clips in {', '.join(splits)} is labelled with one of "
                 f"{', '.join(emotions.emotions[:5])}, ...; choose a split whose labels are there"
             )
-        self.labels = of_ours[strongest[self.rows]]
+        self.labels = np.where(labelled, of_ours[strongest], UNLABELLED)[self.rows]
         self.ids = [cache.ids[row] for row in self.rows]
         self.speakers = [cache.speakers[row] or f"clip {cache.ids[row]}" for row in self.rows]
 
@@ -163,7 +179,7 @@ def cache_folder(manifest: Path, prepare: CacheConfig) -> Path:
 
 
 class FolderClips(Clips):
-    """Generated clips DIR/<emotion>/*.wav, or any other audio format, by any system.
+    """Generated clips DIR/EMOTION/FILE by any system, listed by `emotion_folders`.
 
     Folder names are emotion names in any spelling `Vocabulary.index` knows; other folders are left out, and `remarks`
     names them.
@@ -179,30 +195,26 @@ class FolderClips(Clips):
 
     def __init__(self, folder: str | Path, emotions: Vocabulary, most: int | None = None) -> None:
         self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise VocalgenError(f"{folder} is not a folder of generated clips")
-        found = list(_files(self.folder, emotions, most))
+        layout = emotion_folders(self.folder)
+        found = _chosen(layout.clips, emotions, most)
         if not found:
             raise VocalgenError(
-                f"{folder} holds no clips; the layout is DIR/<emotion>/*.wav with emotions such as "
-                f"{', '.join(slug(name) for name in emotions.emotions[:3])}"
+                f"{folder} holds no clips of known emotions, but of {some(list(layout.clips))}; the layout is "
+                f"DIR/EMOTION/FILE with emotions such as {', '.join(slug(name) for name in emotions.emotions[:3])}"
             )
         self.files = [file for _, file in found]
         self.labels = np.array([label for label, _ in found])
         self.ids = [f"{file.parent.name}/{file.name}" for file in self.files]
         self.speakers = self.ids
-        self.strange = sorted(
-            sub.name
-            for sub in self.folder.iterdir()
-            if sub.is_dir() and sub.name not in emotions and next(_sounds(sub), None) is not None
-        )
+        self.left_out = list(layout.left_out)
+        strange = [name for name in layout.clips if name not in emotions]
+        if strange:
+            self.left_out.append(f"folders whose names are no emotion were left out: {', '.join(strange)}")
         self._rates: dict[int, int] = {}
 
     def remarks(self) -> list[str]:
-        """Folders of clips that are no emotion, and different sample rates."""
-        found = []
-        if self.strange:
-            found.append(f"folders whose names are no emotion were left out: {', '.join(self.strange)}")
+        """Say what of the folder was left out, and which sample rates differ."""
+        found = list(self.left_out)
         if len(self.rates()) > 1:
             text = rates_text(self.rates())
             found.append(f"clips of different sample rates ({text}): distances may tell the rates apart")
@@ -218,21 +230,17 @@ class FolderClips(Clips):
         return prepared(wave, self._rates[index], prepare)
 
 
-def _files(folder: Path, emotions: Vocabulary, most: int | None) -> Iterator[tuple[int, Path]]:
+def _chosen(clips: Mapping[str, Sequence[Path]], emotions: Vocabulary, most: int | None) -> list[tuple[int, Path]]:
+    """Label and file of the first `most` clips of each emotion."""
     taken: Counter[int] = Counter()  # two folders can be spellings of one emotion
-    for sub in sorted(path for path in folder.iterdir() if path.is_dir() and path.name in emotions):
-        label = emotions.index(sub.name)
-        files = sorted(_sounds(sub))
-        if most is not None:
-            files = files[: most - taken[label]]
-        taken[label] += len(files)
-        yield from ((label, file) for file in files)
-
-
-def _sounds(folder: Path) -> Iterator[Path]:
-    """Audio files in a folder, hidden ones left out: archives from macOS bring a `._a.wav` beside every `a.wav`."""
-    suffixes = {f".{name}" for name in audio.FORMATS}
-    return (file for file in folder.iterdir() if file.suffix.lower() in suffixes and not file.name.startswith("."))
+    found = []
+    for name, files in clips.items():
+        if name in emotions:
+            label = emotions.index(name)
+            first = files if most is None else files[: max(most - taken[label], 0)]
+            taken[label] += len(first)
+            found += [(label, file) for file in first]
+    return found
 
 
 def _positions(theirs: Vocabulary, ours: Vocabulary, manifest: Path) -> NDArray[np.int64]:
