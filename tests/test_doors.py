@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "recognition": {*DATA, "models", "progress", "shipped", "weights"},
     "evaluation": {*DATA, "config", "metrics", "pictures", "progress", "recognition", "shipped"},
     "tasks": {*DATA, "config", "metrics", "models", "progress", "recognition", "shipped", "training", "weights"},
-    "rating": {"audio", "config", "emotions", "metrics"},
+    "rating": {"audio", "config", "corpora", "emotions", "metrics"},
 }
 """What each part of the package may import besides itself, `errors`, `atomic` and `ownership`; `cli` is free."""
 

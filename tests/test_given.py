@@ -127,7 +127,7 @@ def test_headers_of_numbers(manifest: Path, ids: list[str], values: np.ndarray, 
 
 
 def test_tables_without_a_column_of_features_are_refused(manifest: Path, ids: list[str], tmp_path: Path) -> None:
-    """Above all those separated by tabs, which are one cell a row."""
+    """Above all those separated by spaces, which are one cell per row."""
     one, folder = tmp_path / "f.csv", tmp_path / "alone"
     folder.mkdir()
 
@@ -141,11 +141,11 @@ def test_tables_without_a_column_of_features_are_refused(manifest: Path, ids: li
             (folder / f"{clip}.csv").write_text(text)
         return folder
 
-    tabs = "row 1 has no column of features; its cells seem to be separated by tabs: save it with commas"
-    for header in ("", "name\ta\tb\n"):
-        one.write_text(header + "".join(f"{clip}.wav\t1\t2\n" for clip in ids))
-        assert complaint(one) == f"{one}, {tabs}"
-        assert complaint(fill(f"{header}x\t1\t2\n")) == f"{folder / ids[0]}.csv, {tabs}"
+    spaces = "row 1 has no column of features; put them behind a first column that names the clip"
+    for header in ("", "name a b\n"):
+        one.write_text(header + "".join(f"{clip}.wav 1 2\n" for clip in ids))
+        assert complaint(one) == f"{one}, {spaces}"
+        assert complaint(fill(f"{header}x 1 2\n")) == f"{folder / ids[0]}.csv, {spaces}"
     for text in ("0.5\n", "name,frameTime\nx,0\n"):
         assert "row 1 has no column of features; put them behind a first column" in complaint(fill(text))
     assert not list(tmp_path.glob("corpus-features/*.npy"))

@@ -137,7 +137,7 @@ def test_clips_of_a_manifest(study_clips: Path, study: Study, tmp_path: Path, ki
     manifest = study_clips / f"m{tmp_path.name}.{kind}"
     manifest.write_text("\n".join(lines[kind]) + "\n", encoding="utf-8")
     assert create_study(tmp_path / "same", manifest, SETTINGS, 4, HUME10).clips == study.clips
-    for bad, words in (("{", "cannot read clips"), ('{"file": "a.wav"}', "file and emotion are needed"),
+    for bad, words in (("{", "row 1 is not JSON"), ('{"file": "a.wav"}', "column emotion is missing"),
                        ('{"file": "../a.wav", "emotion": "awe"}', "must lie in the manifest's folder")):  # fmt: skip
         other = tmp_path / "bad.jsonl"
         other.write_text(bad, encoding="utf-8")

@@ -190,7 +190,7 @@ def _prepare(
     from rich.console import Console
 
     from vocalgen.atomic import atomic_write_text
-    from vocalgen.corpora.check import corpus_of, incomplete
+    from vocalgen.corpora.check import corpus_of, incomplete, missing_files, unseen_emotions
     from vocalgen.corpora.words import count
 
     console = Console()
@@ -203,7 +203,8 @@ def _prepare(
     with decoders_silenced():
         manifest = scan()
     lacking = incomplete(manifest, corpus_of(manifest))
-    manifest = replace(manifest, notes=(*manifest.notes, *(f"{k}: {', '.join(ids)}" for k, ids in lacking.items())))
+    further = [*(missing_files(manifest) if verify else ()), *(f"{k}: {', '.join(ids)}" for k, ids in lacking.items())]
+    manifest = replace(manifest, notes=(*manifest.notes, *further, *unseen_emotions(manifest)))
     if verify:
         manifest, report = _verify(manifest, processes)
         manifest.save(out, overwrite)

@@ -41,7 +41,7 @@ def new(
     study: StudyArgument,
     clips: Annotated[
         Path,
-        typer.Option(metavar="DIR|FILE", help="DIR/EMOTION/*.wav, or a manifest with file and emotion (JSONL, CSV)."),
+        typer.Option(metavar="DIR|FILE", help="Clips as DIR/EMOTION/FILE, a manifest, or a table of file and emotion."),
     ],
     per_emotion: Annotated[int, typer.Option(min=1, metavar="N", help="Clips of each emotion.")] = 5,
     raters_per_clip: Annotated[int, typer.Option(min=1, metavar="N", help="Ratings wanted of each clip.")] = 10,
@@ -76,6 +76,7 @@ def new(
 
     Example: vocalgen rate new study --clips clips --per-emotion 5
     """
+    from vocalgen.corpora.layout import EXPECTED, emotion_folders
     from vocalgen.emotions import VOCABULARIES
     from vocalgen.rating.freeze import LOUDNESS, create_study, read_sources
     from vocalgen.rating.order import plan
@@ -85,7 +86,7 @@ def new(
     asked = [name.strip() for name in emotions.split(",")] if emotions else []
     able = [vocabulary for vocabulary in VOCABULARIES.values() if any(name in vocabulary for name in found)]
     if not able:
-        raise VocalgenError(f"{clips} has no clips of known emotions; the layout is DIR/<emotion>/*.wav")
+        raise VocalgenError(f"{clips} has no clips of known emotions; {EXPECTED}")
     vocabulary = max(able, key=lambda entry: sum(name in entry for name in [*found, *asked]))
     asked = asked or sorted(name for name in found if name in vocabulary)
     try:
@@ -105,6 +106,7 @@ def new(
         seed=seed,
     )
     made = create_study(study, clips, settings, per_emotion, vocabulary, own)
+    warn(emotion_folders(clips).left_out if clips.is_dir() else ())
     warn(
         f"{name!r} is no emotion of {vocabulary.name}: clips left out: {count}"
         for name, count in sorted(found.items())

@@ -12,6 +12,7 @@ import numpy as np
 from vocalgen.corpora import emogator, hume_prosody, hume_vocalburst, sonata
 from vocalgen.corpora.cells import Column
 from vocalgen.corpora.manifest import EXCLUDING_FLAGS, FLAGS, SPLITS, Manifest
+from vocalgen.corpora.names import similar_file
 from vocalgen.corpora.words import count, some
 from vocalgen.emotions import EMOGATOR30, HUME10, PROSODY9, SONATA25, Vocabulary
 from vocalgen.errors import VocalgenError
@@ -35,6 +36,7 @@ class Corpus:
         values: what its further labels may be.
         together: labels of one table, which a release has or has not.
         partial: labels of which a clip may have some only.
+        digits: length of ids that are numbers, as submissions need them; 0 where any will do.
     """
 
     vocabulary: Vocabulary
@@ -43,6 +45,7 @@ class Corpus:
     values: Mapping[str, Column] = field(default_factory=dict)
     together: Sequence[Sequence[str]] = ()
     partial: Sequence[str] = ()
+    digits: int = 0
 
 
 CORPORA = {
@@ -54,6 +57,7 @@ CORPORA = {
         hume_vocalburst.VALUES,
         (("Valence", "Arousal"), hume_vocalburst.CULTURE),
         hume_vocalburst.CULTURE,
+        hume_vocalburst.ID_DIGITS,
     ),
     "hume-prosody": Corpus(PROSODY9, {name: Counts(clips, None) for name, clips in hume_prosody.EXPECTED.items()}),
     "modulate-sonata": Corpus(SONATA25, {name: Counts(*found) for name, found in sonata.EXPECTED.items()}, True),
@@ -93,9 +97,10 @@ def problems(manifest: Manifest, corpus: Corpus) -> list[str]:
             found.append(f"{split}: {count(len(part), 'clip')}, published are {published.clips:,}")
         if published.speakers is not None and part.speakers and len(part.speakers) != published.speakers:
             found.append(f"{split}: {count(len(part.speakers), 'speaker')}, published are {published.speakers:,}")
-    missing = [clip for clip in manifest if not clip.file.is_file()]
-    if missing:
-        found.append(f"{count(len(missing), 'audio file')} missing, the first: {missing[0].file}")
+    try:
+        found += missing_files(manifest)
+    except VocalgenError as error:
+        found.append(str(error))
     files = Counter(clip.file for clip in manifest)
     shared = [clip.id for clip in manifest if files[clip.file] > 1]
     if shared:
@@ -106,6 +111,11 @@ def problems(manifest: Manifest, corpus: Corpus) -> list[str]:
         if len(low):
             first = manifest.rows[low[0]].id
             found.append(f"{count(len(low), 'labelled clip')} without an emotion of intensity 1, the first: {first}")
+    cut = [clip.id for clip in manifest if clip.id.isdecimal() and len(clip.id) != (corpus.digits or len(clip.id))]
+    if cut:
+        found.append(
+            f"{count(len(cut), 'id')} without {corpus.digits} digits: {some(cut)}; did a spreadsheet drop zeros?"
+        )
     found += _impossible(manifest, corpus) + _lost(manifest, corpus)
     return found + [f"{what}: {some(clips)}" for what, clips in incomplete(manifest, corpus).items()]
 
@@ -132,6 +142,41 @@ def incomplete(manifest: Manifest, corpus: Corpus) -> dict[str, list[str]]:
             if 0 < len(clips) < len(part):
                 found[f"{count(len(clips), f'{split} clip')} with unknown {what}"] = clips
     return found
+
+
+def unseen_emotions(manifest: Manifest) -> list[str]:
+    """Return a line for each split that lacks emotions which another split has; a split without labels has none.
+
+    A split of few speakers may have been drawn so; recognisers cannot learn, and measures cannot tell, what it lacks.
+    """
+    of = {split: manifest.split(split).intensities for split in SPLITS}
+    present = {split: (values > 0).any(axis=0) for split, values in of.items() if not np.isnan(values).all()}
+    anywhere = np.any(list(present.values()), axis=0) if present else np.zeros(len(manifest.emotions), dtype=bool)
+    found = []
+    for split, here in present.items():
+        lacking = [name for name, has, exists in zip(manifest.emotions.emotions, here, anywhere) if exists and not has]
+        if lacking:
+            found.append(f"{split} has no clip of {some(lacking)}")
+    return found
+
+
+def missing_files(manifest: Manifest) -> list[str]:
+    """Return a line about clips whose file is not there, with what may be meant for the first.
+
+    Raises:
+        VocalgenError: none of the files is there.
+    """
+    missing = [clip.file for clip in manifest if not clip.file.is_file()]
+    if not missing:
+        return []
+    near = similar_file(missing[0])
+    meant = f"; {near!r} is there: is it meant?" if near else ""
+    if len(missing) == len(manifest):
+        raise VocalgenError(
+            f"none of the {count(len(manifest), 'audio file')} is there, the first is {missing[0]}"
+            f"{meant or '; check the paths of the table'}"
+        )
+    return [f"{count(len(missing), 'audio file')} missing, the first: {missing[0]}{meant}"]
 
 
 def _known(part: Manifest, corpus: Corpus) -> Iterator[tuple[str, Sequence[bool]]]:

@@ -54,6 +54,9 @@ VALUES: Mapping[str, Column] = {
 
 LABELS = tuple(VALUES)
 
+ID_DIGITS = 5
+"""Length of the clips' ids, which are numbers."""
+
 EXPECTED = {"train": (19_990, 571), "validation": (19_396, 568), "test": (19_815, 563)}
 """Clips and speakers of each split (white paper, arXiv 2403.14048, table 2)."""
 

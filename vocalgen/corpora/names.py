@@ -7,7 +7,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 
 _ZEROS = re.compile(r"(?<![^/\[])0+(?=\d+(?:[\].]|/|$))")
@@ -68,7 +67,7 @@ def _spellings(part: str) -> Iterator[str]:
 def similar_file(path: Path) -> str:
     """Return the name of a file beside `path` that may be meant for it; "" if there is none.
 
-    Numbers with other zeros are looked for first, then names in another case or with another suffix, then close ones.
+    Numbers with other zeros are looked for first, then names in another case, then with another suffix.
     """
     try:
         entries = sorted(entry for entry in os.listdir(path.parent) if not entry.startswith("."))
@@ -78,7 +77,7 @@ def similar_file(path: Path) -> str:
         alike = [entry for entry in entries if form(entry) == form(path.name)]
         if alike:
             return alike[0]
-    return next(iter(get_close_matches(path.name, entries, n=1, cutoff=0.8)), "")
+    return ""
 
 
 def _stem(name: str) -> str:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from vocalgen.atomic import atomic_write_text
 from vocalgen.corpora.cells import Column
-from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, TYPES
+from vocalgen.corpora.hume_vocalburst import COUNTRIES, CULTURE, ID_DIGITS, TYPES
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.table import parse_csv, read_text, separator_hint
-from vocalgen.corpora.words import count
+from vocalgen.corpora.words import count, some
 from vocalgen.emotions import HUME10, PROSODY9
 from vocalgen.errors import VocalgenError
 
@@ -114,6 +114,24 @@ def write_submission(
     return path
 
 
+def require_ids(task: str, manifest: Manifest) -> None:
+    """Refuse a manifest whose test clips a submission for the task cannot name; other tasks take any.
+
+    Raises:
+        VocalgenError: ids that are not of the form the challenge asks for.
+    """
+    chosen = FORMATS.get(task)
+    if chosen is None or not chosen.brackets:
+        return
+    test = [clip.id for clip in manifest.split("test")]
+    wrong = [name for name in test if not re.fullmatch(rf"\d{{{ID_DIGITS}}}", name)]
+    if wrong:
+        raise VocalgenError(
+            f"{count(len(wrong), 'test id')} of {len(test):,} do not fit a submission for {task}: {some(wrong)}; "
+            f"ids need five digits, such as 00001, and spreadsheets drop zeros: prepare the manifest again"
+        )
+
+
 def check_submission(path: str | Path, task: str | None = None, manifest: Manifest | None = None) -> list[str]:
     """What is wrong with a submission file; nothing if all is right.
 
@@ -155,7 +173,7 @@ def problems(text: str, chosen: Format, manifest: Manifest | None = None) -> lis
             found.setdefault("length", []).append(f"row {number} has {count(len(cells), 'cell')}, not {len(header)}")
             continue
         name = cells[0]
-        if chosen.brackets and not re.fullmatch(r"\[\d{5}\]", name):
+        if chosen.brackets and not re.fullmatch(rf"\[\d{{{ID_DIGITS}}}\]", name):
             found.setdefault("id", []).append(f"row {number}: {name!r} is not of the form [00001]")
         if name in seen:
             found.setdefault("twice", []).append(f"row {number}: {name} stands in row {seen[name]} too")

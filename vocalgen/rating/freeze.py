@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import inspect
-import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import numpy as np
 import yaml
@@ -16,6 +15,10 @@ from numpy.typing import NDArray
 
 from vocalgen import audio
 from vocalgen.atomic import atomic_path
+from vocalgen.corpora.layout import EXPECTED, emotion_folders
+from vocalgen.corpora.manifest import Manifest, is_manifest
+from vocalgen.corpora.names import locate
+from vocalgen.corpora.table import read_table
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.loudness import integrated_loudness, true_peak
@@ -47,7 +50,7 @@ class Source:
 
     Args:
         file: where it is.
-        name: EMOTION/FILE, what evaluations call it.
+        name: what evaluations call it: EMOTION/FILE, or its id in a manifest.
         emotion: it was made for.
     """
 
@@ -67,7 +70,7 @@ def create_study(
     """Freeze a study; the folder appears whole or not at all.
 
     Args:
-        source: DIR with clips DIR/<emotion>/*.wav, or a manifest, see `read_sources`.
+        source: DIR with clips DIR/EMOTION/FILE, or a manifest, see `read_sources`.
         per_emotion: clips of each that are rated, drawn by the seed.
         vocabulary: of the emotions that clips were made for.
         texts: content of files of texts by code of the language, for those that do not come with the package.
@@ -109,8 +112,8 @@ def _explanation() -> str:
 def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Source]:
     """Clips of a folder or a manifest, sorted by name.
 
-    A manifest is a file of JSON lines or a CSV whose entries have `file` (from the manifest's folder) and `emotion`;
-    what `vocalgen generate` writes is one.
+    A manifest is that of `vocalgen data prepare`, or a table (JSON lines or CSV) whose rows have `file`, from the
+    table's folder, and `emotion`; what `vocalgen generate` writes is one.
 
     Args:
         vocabulary: clips of other emotions are left out, and emotions get its spelling; None takes all as they are.
@@ -119,7 +122,13 @@ def read_sources(source: str | Path, vocabulary: Vocabulary | None) -> list[Sour
         VocalgenError: no folder of clips and no such file; a clip outside the manifest's folder; no text as a name.
     """
     path = Path(source)
-    found = _of_folder(path) if path.is_dir() else list(_of_manifest(path))
+    if path.is_dir():
+        clips = emotion_folders(path).clips
+        found = [Source(file, f"{name}/{file.name}", name) for name, files in clips.items() for file in files]
+    elif path.suffix.lower() == ".csv" and is_manifest(path):
+        found = _of_manifest(path)
+    else:
+        found = list(_of_table(path))
     if vocabulary is not None:
         found = [
             replace(clip, emotion=vocabulary.emotions[vocabulary.index(clip.emotion)])
@@ -148,40 +157,35 @@ def level(wave: NDArray[np.float32], sample_rate: int) -> tuple[float, float]:
     return loudness, float(min(LOUDNESS - loudness, PEAK_DB - peak))
 
 
-def _of_folder(folder: Path) -> list[Source]:
-    folders = sorted(path for path in folder.iterdir() if path.is_dir())
-    return [
-        Source(file, f"{path.name}/{file.name}", path.name)
-        for path in folders
-        for file in sorted(path.iterdir())
-        if file.suffix.lower().lstrip(".") in audio.FORMATS
-    ]
+def _of_manifest(path: Path) -> list[Source]:
+    """Usable clips of a manifest of `vocalgen data prepare`, each with its strongest emotion, called by their ids."""
+    found = []
+    manifest = Manifest.load(path)
+    emotions = manifest.emotions.emotions
+    for clip in manifest.usable():
+        known = [(value, -place) for place, value in enumerate(clip.intensities) if value > 0]
+        if known:
+            found.append(Source(clip.file, clip.id, emotions[-max(known)[1]]))
+    return found
 
 
-def _of_manifest(path: Path) -> Iterator[Source]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            rows: list[dict[str, object]] = list(csv.DictReader(text.splitlines()))
-        else:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VocalgenError(f"cannot read clips from {path} ({reason}); give a folder or a manifest") from error
-    for line, row in enumerate(rows, 1):
-        file, emotion = (row.get(key) if isinstance(row, dict) else None for key in ("file", "emotion"))
-        if not isinstance(file, str) or not isinstance(emotion, str) or not file or not emotion:
-            raise VocalgenError(f"{path}, entry {line}: file and emotion are needed")
-        if Path(file).is_absolute() or ".." in Path(file).parts:
-            raise VocalgenError(f"{path}, entry {line}: {file!r} must lie in the manifest's folder")
-        yield Source(path.parent / file, Path(file).as_posix(), emotion)
+def _of_table(path: Path) -> Iterator[Source]:
+    folder = Path(os.path.normpath(path.parent))
+    for row in read_table(path, ["file", "emotion"], "manifest"):
+        file, emotion = row.text("file"), row.text("emotion")
+        if not file or not emotion:
+            raise VocalgenError(f"{row.where}: file and emotion are needed")
+        if Path(file).is_absolute() or ".." in PureWindowsPath(file).parts:
+            raise VocalgenError(f"{row.where}: {file!r} must lie in the manifest's folder")
+        found = locate(folder, file)
+        yield Source(found, found.relative_to(folder).as_posix(), emotion)
 
 
 def _choose(found: Sequence[Source], settings: Settings, per_emotion: int, where: str) -> Iterator[tuple[Source, bool]]:
     """Clips and whether they are for practice; every emotion gives one in turn to practice."""
     emotions = sorted({clip.emotion for clip in found})
     if not emotions:
-        raise VocalgenError(f"{where} has no clips of known emotions; the layout is DIR/<emotion>/*.wav")
+        raise VocalgenError(f"{where} has no clips of known emotions; {EXPECTED}")
     rng = np.random.default_rng(settings.seed)
     order = rng.permutation(len(emotions))
     extra = {int(order[turn % len(emotions)]): 1 + turn // len(emotions) for turn in range(settings.practice)}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from vocalgen.config import load_config
+from vocalgen.corpora.table import Row, read_table
 from vocalgen.errors import VocalgenError
 from vocalgen.rating.entrance import parameter_of, require_completion_link
 from vocalgen.rating.texts import CODE, Texts, read_texts
@@ -197,9 +198,9 @@ def open_study(folder: str | Path) -> Study:
         raise VocalgenError(f"{folder} is no study; make one with `vocalgen rate new`")
     settings: Settings = load_config(Settings, folder / SETTINGS, [])
     try:
-        with open(folder / TABLE, newline="", encoding="utf-8") as file:
-            clips = tuple(_of_row(row) for row in csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        columns = [name for name in StudyClip.__dataclass_fields__ if name != "copy_sha256"]
+        clips = tuple(map(_of_row, read_table(folder / TABLE, columns, blanks=("",))))
+    except VocalgenError as error:
         raise VocalgenError(
             f"cannot read {folder / TABLE} ({error}); restore it, or use the version that made it"
         ) from error
@@ -249,7 +250,9 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _of_row(row: dict[str, str]) -> StudyClip:
-    seconds, lufs, gain, peak = (float(row[name]) for name in ("seconds", "lufs", "gain_db", "peak_db"))
-    names = row["key"], row["clip"], row["emotion"], row["sha256"]
-    return StudyClip(*names, seconds, lufs, gain, peak, row.get("copy_sha256", ""), row["practice"] == "1")
+def _of_row(row: Row) -> StudyClip:
+    seconds, lufs, gain, peak = (row.number_of(name) for name in ("seconds", "lufs", "gain_db", "peak_db"))
+    key, clip, emotion, sha256 = (row.text(name) for name in ("key", "clip", "emotion", "sha256"))
+    return StudyClip(
+        key, clip, emotion, sha256, seconds, lufs, gain, peak, row.text("copy_sha256"), row.text("practice") == "1"
+    )

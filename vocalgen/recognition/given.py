@@ -3,17 +3,18 @@
     features/opensmile/features.csv     HUME-PROSODY: a table of all clips, the file's name first
     feats/ComParE/00001.csv             HUME-VOCALBURST: a table a clip, with a header or (openXBOW) without
 
-Cells are separated by `,` or `;`, which no cell may hold; quotes around cells are dropped. The first column names the
-clip (by its id, with or without a suffix, with or without folders before it), or is of no account where a clip has a
-table of its own: that of the clip `awe/00` is `awe/00.csv` in the folder. The first row is a header if its first cell
-is one of `NAMES`, or if all others are words.
+Cells are separated by `,`, `;`, `|` or tabs, which no cell may hold; quotes around cells are dropped. Tables are long
+and wide, so they are read line by line. The first column names the clip (by its id, with or without a suffix, with or
+without folders before it, see `plain_name`), or is of no account where a clip has a table of its own: that of the clip
+`awe/00` is `awe/00.csv` in the folder. The first row is a header if its first cell is one of `NAMES`, or if all others
+are words.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.corpora.table import separator_hint
+from vocalgen.corpora.names import by_plain_name, plain_name, similar_file
+from vocalgen.corpora.table import delimiter, is_blank_row
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import begin_index, remove
@@ -72,7 +74,9 @@ def given_features(manifest: Path, source: Path) -> Features:
     try:
         states = [file_state(path) for path in tables]
     except OSError as error:
-        raise VocalgenError(f"cannot read the features {error.filename} ({error.strerror})") from error
+        near = similar_file(Path(error.filename))
+        meant = f"; {near!r} is there: is it meant?" if near else ""
+        raise VocalgenError(f"cannot read the features {error.filename} ({error.strerror}){meant}") from error
     origin = json.dumps([file_sha256(manifest), states])
     key = hashlib.sha256(origin.encode()).hexdigest()[:12]
     name = f"{source.resolve().parent.name}/{source.name}"
@@ -134,28 +138,31 @@ def _convert(source: Path, tables: Tables, ids: Sequence[str], file: Path) -> st
     return checksum
 
 
-def _rows(tables: Tables, wanted: Container[str]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
+def _rows(tables: Tables, wanted: Collection[str]) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """The name of each clip that is wanted, where its row stands, and its features."""
+    plain = by_plain_name(wanted)
     for source, own in tables.items():
         try:
             with source.open(encoding="utf-8-sig") as lines:
-                yield from _rows_of(source, lines, own, wanted)
+                yield from _rows_of(source, lines, own, wanted, plain)
         except UnicodeDecodeError as error:
             raise VocalgenError(f"{source} is no table of features ({error})") from error
 
 
 def _rows_of(
-    source: Path, lines: Iterator[str], own: str | None, wanted: Container[str]
+    source: Path, lines: Iterator[str], own: str | None, wanted: Collection[str], plain: Mapping[str, str]
 ) -> Iterator[tuple[str, str, NDArray[np.float32]]]:
     """Rows of one table, of the clip whose `own` it is or of all."""
     separator, width = "", 0
     columns: list[str] = []
     kept: list[int] = []
     for number, line in enumerate(lines, start=1):
-        separator = separator or (";" if line.count(";") > line.count(",") else ",")
+        separator = separator or delimiter(line)
         cells = [cell.strip().strip("'\"") for cell in line.rstrip("\r\n").split(separator)]
-        if cells == [""]:
+        if is_blank_row(cells):
             continue
+        if separator != "," and "," in line:
+            cells = [cells[0], *(cell.replace(",", ".") for cell in cells[1:])]
         where = f"{source}, row {number}"
         if not width:
             width = len(cells)
@@ -163,13 +170,14 @@ def _rows_of(
             columns = cells if header else [str(column) for column in range(1, width + 1)]
             kept = [column for column in range(1, width) if columns[column].lower() not in TIMES]
             if not kept:
-                todo = separator_hint(cells, separator) or "put them behind a first column that names the clip"
-                raise VocalgenError(f"{where} has no column of features; {todo}")
+                raise VocalgenError(
+                    f"{where} has no column of features; put them behind a first column that names the clip"
+                )
             if header:
                 continue
         if len(cells) != width:
             raise VocalgenError(f"{where} has {len(cells)} cells, the first row has {width}")
-        clip = own or _named(cells[0], wanted)
+        clip = own or _named(cells[0], wanted, plain)
         if clip is None:
             continue
         wrong = next((column for column in kept if not _is_number(cells[column])), None)
@@ -181,11 +189,16 @@ def _rows_of(
         yield clip, where, np.array([cells[column] for column in kept], dtype=np.float32)
 
 
-def _named(name: str, wanted: Container[str]) -> str | None:
-    """The clip a row is of: the name as it is, without its suffix, or without folders and brackets too."""
+def _named(name: str, wanted: Collection[str], plain: Mapping[str, str]) -> str | None:
+    """The clip a row is of: the name as it is, without its suffix, or without folders and brackets too.
+
+    Args:
+        plain: clips by their plain name, which is tried last.
+    """
     path = Path(name)
     names = (name, (path.parent / path.stem).as_posix(), path.stem.strip("[]"))
-    return next((clip for clip in names if clip in wanted), None)
+    found = next((clip for clip in names if clip in wanted), None)
+    return found or next((plain[form] for form in map(plain_name, names) if form in plain), None)
 
 
 def _is_header(cells: Sequence[str]) -> bool:

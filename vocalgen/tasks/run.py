@@ -15,7 +15,7 @@ import numpy as np
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked, sweep
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.corpora.submission import FORMATS
+from vocalgen.corpora.submission import FORMATS, require_ids
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.shipped import file_sha256
@@ -84,8 +84,10 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
     require_replaceable(plan.out / MODEL, kind=SYSTEM)
     for name in (PREDICTIONS, PAGE, REPORT):
         require_replaceable(plan.out / name)
+    manifest = Manifest.load(plan.manifest)
+    require_ids(plan.task.name, manifest)
     data, truth = task_data(plan.task, plan.manifest)
-    repeats = originals(Manifest.load(plan.manifest)) if plan.task.name in FORMATS else {}
+    repeats = originals(manifest) if plan.task.name in FORMATS else {}
     own_folder(plan.out, BENCHMARK)
     with locked(plan.out / "benchmark"):
         require_unchanged(plan.out, system, data)

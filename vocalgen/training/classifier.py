@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vocalgen.data import collate
+from vocalgen.data import WaveCache, collate
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
@@ -143,8 +144,8 @@ class ClassifierObjective(Objective):
     def __init__(self, config: ClassifierConfig | ResidualConfig | MobileNetConfig) -> None:
         self.config = config
         self.cache = config.data.open(config.mel)
-        self.indices = self.cache.select(config.data.split)
-        self.held_out = self.cache.select(config.validation_split)
+        self.indices = labelled_clips(self.cache, config.data.split, learnt=True)
+        self.held_out = labelled_clips(self.cache, config.validation_split)
         self.dataset = ClipMels(self.cache, self.indices, config.data, config.mel, config.augmentation.stretch)
         self._validation = ClipMels(self.cache, self.held_out, config.data, config.mel, (1.0, 1.0))
         torch.manual_seed(config.loop.seed)
@@ -271,6 +272,29 @@ def held_out_figures(logits: Tensor, target: Tensor) -> dict[str, float]:
         "validation_top3": float(hits.any(1).float().mean()),
         "validation_loss": float(F.cross_entropy(logits, target)),
     }
+
+
+def labelled_clips(cache: WaveCache, split: str, learnt: bool = False) -> np.ndarray:
+    """Return the indices of the clips of a split whose emotion is known.
+
+    Args:
+        learnt: whether a recogniser is trained on them, which takes two emotions.
+
+    Raises:
+        VocalgenError: the split has no such clips, or too few emotions.
+    """
+    clips = cache.select(split)
+    values = np.nan_to_num(cache.intensities[clips])
+    known = values.any(axis=1)
+    if not known.any():
+        raise VocalgenError(f"{cache.folder}: none of the {len(clips)} clips in split {split!r} has a label; add them")
+    strongest = np.unique(values[known].argmax(axis=1))
+    if learnt and len(strongest) < 2:
+        raise VocalgenError(
+            f"{cache.folder}: all clips in split {split!r} are of {cache.emotions.emotions[strongest[0]]}; "
+            f"a recogniser needs at least two emotions there, choose other splits"
+        )
+    return clips[known]
 
 
 def targets(intensities: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from vocalgen.data import CacheConfig
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_16K_EXVO, MelConfig
 from vocalgen.models.emo18 import FRAME, SAMPLE_RATE, Emo18, frames_of
-from vocalgen.training.classifier import held_out_figures, targets
+from vocalgen.training.classifier import held_out_figures, labelled_clips, targets
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.loop import LoopConfig, Objective
 from vocalgen.training.record import Previews
@@ -58,8 +58,8 @@ class Emo18Objective(Objective):
     def __init__(self, config: Emo18Config) -> None:
         self.config = config
         self.cache = config.data.open(_rate_only(config.data.prepare))
-        self.indices = self.cache.select(config.data.split)
-        self.held_out = self.cache.select(config.validation_split)
+        self.indices = labelled_clips(self.cache, config.data.split, learnt=True)
+        self.held_out = labelled_clips(self.cache, config.validation_split)
         self.dataset = ClipFrames(self.cache, config.data, config.speed)
         torch.manual_seed(config.loop.seed)
         emo18 = Emo18(self.cache.emotions.emotions, config.hidden)
