@@ -23,7 +23,7 @@ from vocalgen.generation.loading import choose_device, load_synthesiser
 from vocalgen.generation.speed import speeds
 from vocalgen.ownership import require_replaceable
 from vocalgen.pictures import is_own_picture, require_matplotlib
-from vocalgen.script import add_debug, reported
+from vocalgen.script import add_debug, expand_home, reported
 from vocalgen.weights import read_json
 
 WRITTEN = ("comparison.json", "comparison.md", "comparison.png")
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--overwrite", action="store_true", help="replace files that vocalgen did not write")
     add_debug(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(expand_home())
     with reported("stopped; no report was written", options.debug):
         run(options)
 

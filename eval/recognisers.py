@@ -20,7 +20,7 @@ from vocalgen.ownership import FolderKind, require_own_folder
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import RealClips
 from vocalgen.recognition.encoders import load_encoder
-from vocalgen.script import add_debug, reported
+from vocalgen.script import add_debug, expand_home, reported
 
 REPORT = FolderKind("a report of recognisers")
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", default=["validation", "test"], metavar="SPLIT")
     parser.add_argument("--device", default="cpu")
     add_debug(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(expand_home())
     with reported("stopped; no report was written", options.debug):
         run(options)
 

@@ -42,7 +42,7 @@ from vocalgen.models.msggan import joined
 from vocalgen.ownership import FolderKind, require_replaceable
 from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.script import add_debug, reported
+from vocalgen.script import add_debug, expand_home, reported
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.weights import read_json
 
@@ -55,7 +55,7 @@ CHECKPOINT_FOLDER = FolderKind("a checkpoint")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(expand_home(arguments))
     with reported("stopped; nothing was written", options.debug):
         for name in CHECKPOINT:
             require_replaceable(options.out / name, options.overwrite)

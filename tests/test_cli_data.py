@@ -141,6 +141,7 @@ def test_bars_follow_one_another_on_a_terminal(monkeypatch: pytest.MonkeyPatch) 
 def test_prepare_lists_clips_without_labels(tmp_path: Path) -> None:
     lines = [f"{k:040d}.wav,{'' if k < 9 else 1},train,{'s' if k else ''}" for k in range(12)]
     (tmp_path / "own.csv").write_text("\n".join(["file,emotion:Awe,split,speaker", *lines]))
+    audio.write(tmp_path / f"{0:040d}.wav", burst(0, 0.2), 24_000)
     out = tmp_path / "made.csv"
     printed = run("prepare", "folder", tmp_path / "own.csv", "-o", out, *ONE_PROCESS)
     assert f"note: 1 train clip with unknown speaker: {0:040d}\n" in printed

@@ -222,7 +222,7 @@ def test_folder_csv_with_plain_columns(tmp_path: Path) -> None:
     beside = table(tmp_path, "file,split,emotion,Awe,subject_id", "a.wav,train,fear,1,s1", "b.wav,test,,1,s2")
     manifest = folder.scan(beside)
     assert [math.isnan(clip.intensities[0]) for clip in manifest] == [False, True]
-    assert manifest.notes == ("1 clip without an emotion, kept as unknown (1 test)", "1 column not used: awe")
+    assert manifest.notes == ("1 test clip with unknown emotions: b", "1 column not used: awe")
     beside.write_text(beside.read_text().replace("b.wav,test,,", "b.wav,test,awe,"))
     manifest = folder.scan(beside)
     assert manifest.intensities.tolist() == [[0, 1], [1, 0]] and manifest.notes == ("1 column not used: awe",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -156,4 +157,6 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise VocalgenError(f"{where}: expected {hint.__name__}, got {value!r}")
+    if isinstance(value, str) and value.startswith(("~/", "~\\")):
+        return os.path.expanduser(value)  # of the texts of a configuration only paths begin so
     return value

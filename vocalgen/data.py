@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from vocalgen.ownership import FolderKind
 from vocalgen.progress import track
 
 _INT16 = 32767.0
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 CACHE = FolderKind("a cache of audio", cache=True)
@@ -138,6 +140,22 @@ def _is_whole(folder: Path, clips: int) -> bool:
     intensities = np.load(folder / "intensities.npy", mmap_mode="r")
     size = (folder / "audio.i16").stat().st_size
     return len(intensities) == clips == len(offsets) - 1 and size == int(offsets[-1]) * np.dtype(np.int16).itemsize
+
+
+@contextmanager
+def beside_manifest() -> Iterator[None]:
+    """Say what to do where a cache cannot be written beside its manifest: commands have no option for another place."""
+    try:
+        yield
+    except VocalgenError as error:
+        refused = isinstance(error.__cause__, OSError) and error.__cause__.errno in _READ_ONLY
+        if not refused or not str(error).startswith("cannot write"):
+            raise
+        problem = str(error).partition(";")[0]
+        raise VocalgenError(
+            f"{problem}; caches lie beside the manifest: make a manifest of your own elsewhere with `vocalgen data "
+            f"prepare ... --out`, and give that"
+        ) from error.__cause__
 
 
 def recording_marks(clips: Sequence[Clip]) -> list[str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from vocalgen.errors import VocalgenError
+
+_HOME = re.compile(r"^((?:-\w|[^=/\\~]*=)?)(~[/\\][^/\\]*)")
 
 
 @contextmanager
@@ -36,6 +40,18 @@ def reported(interrupted: str, debug: bool = False) -> Iterator[None]:
         if message:
             print(f"error: {message}", file=sys.stderr)
         sys.exit(code)
+
+
+def expand_home(arguments: Sequence[str] | None = None) -> list[str]:
+    """Return a command line with the user's home folder in place of `~` where a value begins with it.
+
+    Shells expand `~/x` alone, but not `--out=~/x`, `-o~/x`, `NAME=~/x` and `key=~/x`.
+
+    Args:
+        arguments: None takes those of the process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    return [_HOME.sub(lambda found: found[1] + os.path.expanduser(found[2]), argument) for argument in given]
 
 
 def add_debug(parser: argparse.ArgumentParser) -> None:

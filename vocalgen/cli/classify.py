@@ -33,7 +33,9 @@ Prediction = dict[str, dict[str, float]]
 
 
 def classify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|DIR...", help="Audio files, or folders DIR/FILE or DIR/EMOTION/FILE.")
+    ],
     model: Annotated[
         str,
         typer.Option(
@@ -71,6 +73,7 @@ def classify(
     from vocalgen.generation.loading import choose_device
     from vocalgen.tasks.as_system import load_recogniser
 
+    files = _listed(files)
     system = load_recogniser(model, str(choose_device(device)))
     if enrol is not None:
         system = _acquainted(system, enrol)
@@ -85,6 +88,18 @@ def classify(
         _write(out, found, overwrite)
     if not json_:
         _print(found, system.task)
+
+
+def _listed(given: Sequence[Path]) -> list[Path]:
+    """Return the files, with the clips of a folder in its place; what is left out of a folder is said."""
+    from vocalgen.corpora.layout import clips_in
+
+    files: list[Path] = []
+    for path in given:
+        found, left_out = clips_in(path) if path.is_dir() else ([path], [])
+        warn(f"{path}: {line}" for line in left_out)
+        files += found
+    return files
 
 
 def _acquainted(system: Recogniser, table: Path) -> Recogniser:

@@ -203,8 +203,9 @@ def _prepare(
     with decoders_silenced():
         manifest = scan()
     lacking = incomplete(manifest, corpus_of(manifest))
-    further = [*(missing_files(manifest) if verify else ()), *(f"{k}: {', '.join(ids)}" for k, ids in lacking.items())]
-    manifest = replace(manifest, notes=(*manifest.notes, *further, *unseen_emotions(manifest)))
+    further = [*(f"{k}: {', '.join(ids)}" for k, ids in lacking.items()), *unseen_emotions(manifest)]
+    absent = missing_files(manifest) if verify else ()
+    manifest = replace(manifest, notes=(*manifest.notes, *further, *absent))
     if verify:
         manifest, report = _verify(manifest, processes)
         manifest.save(out, overwrite)

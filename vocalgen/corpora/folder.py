@@ -22,7 +22,7 @@ from vocalgen.corpora.layout import SPLIT_NAMES, Layout, emotion_folders
 from vocalgen.corpora.manifest import EMOTION_PREFIX, SPLITS, Clip, Manifest, is_manifest
 from vocalgen.corpora.names import locate
 from vocalgen.corpora.table import read_table
-from vocalgen.corpora.words import count
+from vocalgen.corpora.words import count, some
 from vocalgen.emotions import (
     VOCABULARIES,
     Condition,
@@ -260,12 +260,9 @@ def _condition(
 
 
 def _unknown(clips: list[Clip]) -> list[str]:
-    """Return a line about the clips whose emotion is blank, if there are some."""
-    blank = [clip.split for clip in clips if all(map(math.isnan, clip.intensities))]
-    if not blank:
-        return []
-    splits = ", ".join(f"{blank.count(split):,} {split}" for split in SPLITS if split in blank)
-    return [f"{count(len(blank), 'clip')} without an emotion, kept as unknown ({splits})"]
+    """Return a line about test clips without labels, which challenges withhold; others are told by `incomplete`."""
+    blank = [clip.id for clip in clips if clip.split == "test" and all(map(math.isnan, clip.intensities))]
+    return [f"{count(len(blank), 'test clip')} with unknown emotions: {some(blank)}"] if blank else []
 
 
 @cache

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from vocalgen.atomic import atomic_path, locked
+from vocalgen.data import beside_manifest
 from vocalgen.evaluation.measured import Measured
 from vocalgen.ownership import FolderKind, begin_index
 
@@ -36,7 +37,7 @@ class Store:
         """
         text = json.dumps({"format": FORMAT, **key}, sort_keys=True)
         file = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.npz"
-        with locked(file):
+        with beside_manifest(), locked(file):
             found = _read(file)
             if found is None:
                 found = measure()

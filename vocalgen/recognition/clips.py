@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vocalgen import audio
 from vocalgen.corpora.layout import emotion_folders
 from vocalgen.corpora.words import some
-from vocalgen.data import CacheConfig, WaveCache, prepared
+from vocalgen.data import CacheConfig, WaveCache, beside_manifest, prepared
 from vocalgen.emotions import Vocabulary, slug
 from vocalgen.errors import VocalgenError
 
@@ -167,7 +167,8 @@ class RealClips(Clips):
 
     def _cache(self, prepare: CacheConfig) -> WaveCache:
         if prepare not in self._caches:
-            self._caches[prepare] = WaveCache.of(self.manifest, cache_folder(self.manifest, prepare), prepare)
+            with beside_manifest():
+                self._caches[prepare] = WaveCache.of(self.manifest, cache_folder(self.manifest, prepare), prepare)
         return self._caches[prepare]
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.data import WaveCache, recording_marks, unchanged
+from vocalgen.data import WaveCache, beside_manifest, recording_marks, unchanged
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import FolderKind, begin_index, remove
@@ -120,7 +120,8 @@ def features_of(manifest: str | Path, encoder: str, *, device: str = "cpu", prog
     origin = Origin(stamp_of(encoder), file_sha256(path), recording_marks(clips))
     found = _sealed(path, ids, origin)
     if found is None:
-        found = _examined(path, ids, origin, load_encoder(encoder, device), progress)
+        with beside_manifest():
+            found = _examined(path, ids, origin, load_encoder(encoder, device), progress)
     if found.silent:
         logger.warning("%d clips cannot be read and have no features, first %s", len(found.silent), found.silent[0])
     if found.short:

@@ -27,6 +27,7 @@ from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.corpora.names import by_plain_name, plain_name, similar_file
 from vocalgen.corpora.table import delimiter, is_blank_row
+from vocalgen.data import beside_manifest
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import begin_index, remove
@@ -83,7 +84,7 @@ def given_features(manifest: Path, source: Path) -> Features:
     file = feature_folder(manifest) / f"{slug(name)}-{key}.npy"
     checksum, new = _stored(file), 0
     if checksum is None:
-        with locked(file):
+        with beside_manifest(), locked(file):
             checksum = _stored(file)
             if checksum is None:
                 checksum, new = _convert(source, tables, ids, file), len(ids)

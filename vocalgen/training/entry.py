@@ -15,7 +15,7 @@ from vocalgen.config import load_config, read_values
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
-from vocalgen.script import add_debug, reported
+from vocalgen.script import add_debug, expand_home, reported
 from vocalgen.training.loop import Objective, Trainer, plain_values, require_run_folder
 
 
@@ -84,7 +84,7 @@ def _main(choose: Callable[[argparse.Namespace], Kind], arguments: Sequence[str]
         "--dry-run", action="store_true", help="print configuration, parameters, FLOPs and steps per epoch"
     )
     add_debug(parser)
-    options = parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(expand_home(arguments))
     with reported("stopped; repeat the command to go on from the last save", options.debug):
         config_class, objective_class = choose(options)
         config = load_config(config_class, options.config, options.overrides)
