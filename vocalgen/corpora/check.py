@@ -173,7 +173,7 @@ def missing_files(manifest: Manifest) -> list[str]:
     meant = f"; {near!r} is there: is it meant?" if near else ""
     if len(missing) == len(manifest):
         raise VocalgenError(
-            f"none of the {count(len(manifest), 'audio file')} is there, the first is {missing[0]}"
+            f"none of the audio files is there ({len(manifest):,} in all), the first is {missing[0]}"
             f"{meant or '; check the paths of the table'}"
         )
     return [f"{count(len(missing), 'audio file')} missing, the first: {missing[0]}{meant}"]

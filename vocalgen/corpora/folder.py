@@ -316,9 +316,15 @@ def _splits(
         row = rows[given.index("")]
         raise VocalgenError(f"row {row.number}, column split is blank; fill it in every row or leave the column out")
     speakers = [row.text("speaker") for row in rows]
-    if not all(speakers):
+    if not any(speakers):
         raise VocalgenError(
             "the clips have neither a split nor speakers to draw one from; add a column, or name one split"
+        )
+    if not all(speakers):
+        unknown = [clip for clip, speaker in zip(rows, speakers, strict=True) if not speaker]
+        raise VocalgenError(
+            f"{unknown[0].where}: the speaker is not known, nor that of {count(len(unknown) - 1, 'other clip')}, so that "
+            f"no split can be drawn; fill it in, add a column split, or name one split"
         )
     emotions: dict[str, set[int]] = {}
     for speaker, values in zip(speakers, intensities, strict=True):

@@ -61,8 +61,8 @@ def emotion_folders(folder: str | Path) -> Layout:
     if clips and all(name.lower() in SPLIT_NAMES for name in clips):
         names = some(list(clips))
         raise VocalgenError(
-            f"{root}: {names} are names of splits, not of emotions; {EXPECTED}, or write a table with the columns "
-            f"file, emotion and split"
+            f"{root}: {names} are names of splits, not of emotions; {EXPECTED}, or write a table with file, "
+            f"emotion and split"
         )
     loose = [file for file in top if _is_readable(file)]
     if not clips:
@@ -131,7 +131,7 @@ def _unread(files: Sequence[Path]) -> str:
 
 def _listed(paths: Sequence[Path], root: Path, why: str) -> str:
     names = [path.relative_to(root).as_posix() for path in paths]
-    return f"left out, {why}: {some(names)}" if names else ""
+    return f"left out ({why}): {some(names)}" if names else ""
 
 
 def _elsewhere(root: Path, loose: Sequence[Path], deeper: Sequence[Path]) -> str:
@@ -139,7 +139,7 @@ def _elsewhere(root: Path, loose: Sequence[Path], deeper: Sequence[Path]) -> str
     if deeper:
         inner = deeper[0].parent
         split = SPLIT_NAMES.get(inner.name.lower())
-        table = f" with --split {split}, or write a table with the columns file, emotion and split" if split else ""
+        table = f" (data prepare: with --split {split}), or write a table with file, emotion and split" if split else ""
         place = deeper[0].relative_to(root)
         return f" in folders of emotions: they lie one level deeper, such as in {place}; give {inner}{table}"
     if loose:

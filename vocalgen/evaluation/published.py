@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
+from vocalgen.corpora.table import read_table
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.protocol import shipped_folder
 
@@ -26,8 +26,7 @@ def published(task: str) -> list[dict[str, str | float]]:
     files = published_tasks()
     if task not in files:
         raise VocalgenError(f"no published results of {task!r}; there are those of {', '.join(files) or 'no task'}")
-    with open(files[task], newline="", encoding="utf-8") as file:
-        return [
-            {key: float(text) if key in NUMBERS else text for key, text in row.items() if text}
-            for row in csv.DictReader(file)
-        ]
+    return [
+        {key: float(text) if key in NUMBERS else text for key, text in row.cells.items() if text}
+        for row in read_table(files[task], blanks=("",))
+    ]
