@@ -12,7 +12,17 @@ from typer.testing import CliRunner
 
 from vocalgen import VocalgenError
 from vocalgen.cli.data import data_app
-from vocalgen.corpora.check import CORPORA, Corpus, Counts, corpus_of, flagged, incomplete, problems
+from vocalgen.corpora.check import (
+    CORPORA,
+    Corpus,
+    Counts,
+    corpus_of,
+    flagged,
+    incomplete,
+    missing_files,
+    problems,
+    unseen_emotions,
+)
 from vocalgen.corpora.hume_vocalburst import CULTURE, LABELS
 from vocalgen.corpora.leaks import leaks
 from vocalgen.corpora.manifest import Clip, Manifest
@@ -234,3 +244,36 @@ def test_the_command_with_your_own_clips(tmp_path: Path) -> None:
     (tmp_path / "a.wav").unlink()
     done = CliRunner().invoke(data_app, command)
     assert done.exit_code == 1 and done.stdout == f"1 audio file missing, the first: {tmp_path / 'a.wav'}\n"
+
+
+def test_unseen_emotions_names_what_a_split_lacks(tmp_path: Path) -> None:
+    made = manifest(tmp_path, True, clips=4)
+    labels = [("train", "Awe"), ("train", "Fear"), ("validation", "Awe"), ("test", None)]
+    rows = [
+        replace(clip, split=split, intensities=one_hot(name, HUME10) if name else (math.nan,) * 10)
+        for clip, (split, name) in zip(made, labels, strict=True)
+    ]
+    assert unseen_emotions(replace(made, rows=tuple(rows))) == ["validation has no clip of Fear"]
+    assert unseen_emotions(replace(made, rows=tuple(rows[:2]))) == []
+
+
+def test_missing_files_names_what_is_there_instead(tmp_path: Path) -> None:
+    made = manifest(tmp_path, True, clips=3)
+    (tmp_path / "1.wav").touch()
+    made = replace(made, rows=tuple(replace(clip, file=tmp_path / f"0{k}.wav") for k, clip in enumerate(made)))
+    with pytest.raises(VocalgenError, match=r"none of the audio files is there \(3 in all\), the first is .*00\.wav"):
+        missing_files(made)
+    (tmp_path / "00.wav").touch()
+    assert missing_files(made) == [
+        f"2 audio files missing, the first: {tmp_path / '01.wav'}; '1.wav' is there: is it meant?"
+    ]
+    (tmp_path / "01.wav").touch()
+    (tmp_path / "02.wav").touch()
+    assert missing_files(made) == []
+
+
+def test_ids_that_lost_their_zeros_are_told(tmp_path: Path) -> None:
+    made = vocalburst(tmp_path)
+    cut = replace(made, rows=tuple(replace(clip, id=str(place)) for place, clip in enumerate(made)))
+    told = f"{len(made)} ids without 5 digits: 0, 1; did a spreadsheet drop zeros?"
+    assert problems(cut, HUME) == [told] and problems(made, HUME) == []

@@ -159,7 +159,7 @@ def test_folder_of_folders(tmp_path: Path) -> None:
     assert [clip.id for clip in manifest] == ["awe/0", "awe/1", "romantic-love/0", "romantic-love/1"]
     assert manifest.intensities.tolist() == [[1, 0], [1, 0], [0, 1], [0, 1]]
     assert folder.scan(tmp_path, EMOGATOR30, split="test").emotions is EMOGATOR30
-    with pytest.raises(VocalgenError, match="neither a split nor speakers"):
+    with pytest.raises(VocalgenError, match="neither a split nor speakers to draw one from"):
         folder.scan(tmp_path)
 
 
@@ -271,3 +271,59 @@ def test_bad_folder_sources(tmp_path: Path) -> None:
     table(tmp_path, "file,emotion", name="b.csv")
     with pytest.raises(VocalgenError, match=r"several tables \(a.jsonl, b.csv\)"):
         folder.scan(tmp_path)
+
+
+@pytest.mark.parametrize("blank", ["", "nan", "NA", "<NA>", "None"])
+def test_scan_takes_blanks_of_pandas_as_unknown(tmp_path: Path, blank: str) -> None:
+    lines = [f"0.wav,awe,s0,train,{blank}", f"1.wav,fear,s1,train,{blank}", f"2.wav,{blank},{blank},test,two"]
+    manifest = folder.scan(table(tmp_path, "file,emotion,speaker,split,id", *lines, ",,,,"))
+    assert manifest.emotions.emotions == ("Awe", "Fear") and manifest.speakers == ("s0", "s1")
+    assert [clip.id for clip in manifest] == ["0", "1", "two"]
+    assert np.isnan(manifest.intensities[2]).all() and manifest.notes == ("1 test clip with unknown emotions: two",)
+    manifest.save(tmp_path / "m.csv")
+    assert repr(Manifest.load(tmp_path / "m.csv").rows) == repr(manifest.rows)
+
+
+def test_scan_takes_nan_of_json_lines_as_unknown(tmp_path: Path) -> None:
+    rows = [{"file": "0.wav", "emotion": "awe", "split": "train", "speaker": math.nan},
+            {"file": "1.wav", "emotion": math.nan, "split": "train", "speaker": None}]  # fmt: skip
+    manifest = folder.scan(table(tmp_path, *map(json.dumps, rows), name="t.jsonl"))
+    assert manifest.speakers == () and manifest.emotions.emotions == ("Awe",)
+
+
+def test_scan_says_which_speakers_are_missing_for_a_draw(tmp_path: Path) -> None:
+    lines = [f"{k}.wav,awe,{'nan' if k > 2 else k}" for k in range(5)]
+    with pytest.raises(VocalgenError, match=r"row 5: no split can be drawn without a speaker, which 2 clips lack"):
+        folder.scan(table(tmp_path, "file,emotion,speaker", *lines))
+
+
+def test_draw_splits_prefers_splits_that_have_all_emotions(tmp_path: Path) -> None:
+    lines = [f"{speaker}-{emotion}.wav,{emotion},{speaker}" for speaker in "abcdef" for emotion in ("awe", "fear")]
+    lines += [f"{speaker}.wav,awe,{speaker}" for speaker in "ghijkl"]
+    seeds = range(12)
+    first = [folder.draw_splits("abcdefghijkl", seed) for seed in seeds]
+    assert any("abcdef".find(name) < 0 for drawn in first for name, split in drawn.items() if split == "test")
+    path = table(tmp_path, "file,emotion,speaker", *lines)
+    for seed in seeds:
+        manifest = folder.scan(path, seed=seed)
+        assert all(
+            (manifest.split(split).intensities.sum(axis=0) > 0).all() for split in ("train", "validation", "test")
+        )
+        complete = all(drawn in "abcdef" for drawn, split in first[seed].items() if split != "train")
+        assert not complete or {clip.speaker: clip.split for clip in manifest} == first[seed]
+
+
+def test_scan_finds_files_under_other_spellings(tmp_path: Path) -> None:
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "Mu\u0308ller.wav").touch()
+    lines = ["wav\\a.wav,awe,train", "wav/M\u00fcller.wav,fear,train"]
+    manifest = folder.scan(table(tmp_path, "file,emotion,split", *lines))
+    assert [clip.id for clip in manifest] == ["wav/a", "wav/M\u00fcller"]
+    assert manifest.rows[0].file == tmp_path / "wav" / "a.wav" and manifest.rows[1].file.is_file()
+
+
+def test_scan_reads_a_table_beside_hidden_ones(tmp_path: Path) -> None:
+    table(tmp_path, "file,emotion,split", "a.wav,awe,test", name="own.csv")
+    table(tmp_path, "{}", name=".vocalgen.jsonl")
+    table(tmp_path, "x", name="._own.csv")
+    assert len(folder.scan(tmp_path)) == 1

@@ -149,15 +149,15 @@ def unseen_emotions(manifest: Manifest) -> list[str]:
 
     A split of few speakers may have been drawn so; recognisers cannot learn, and measures cannot tell, what it lacks.
     """
-    of = {split: manifest.split(split).intensities for split in SPLITS}
-    present = {split: (values > 0).any(axis=0) for split, values in of.items() if not np.isnan(values).all()}
-    anywhere = np.any(list(present.values()), axis=0) if present else np.zeros(len(manifest.emotions), dtype=bool)
-    found = []
-    for split, here in present.items():
-        lacking = [name for name, has, exists in zip(manifest.emotions.emotions, here, anywhere) if exists and not has]
-        if lacking:
-            found.append(f"{split} has no clip of {some(lacking)}")
-    return found
+    present: dict[str, list[str]] = {}
+    for split in SPLITS:
+        values = manifest.split(split).intensities
+        if not np.isnan(values).all():
+            places = np.flatnonzero((values > 0).any(axis=0))
+            present[split] = [manifest.emotions.emotions[place] for place in places]
+    anywhere = dict.fromkeys(name for names in present.values() for name in names)
+    lacking = {split: [name for name in anywhere if name not in names] for split, names in present.items()}
+    return [f"{split} has no clip of {some(names)}" for split, names in lacking.items() if names]
 
 
 def missing_files(manifest: Manifest) -> list[str]:

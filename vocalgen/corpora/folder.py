@@ -323,8 +323,8 @@ def _splits(
     if not all(speakers):
         unknown = [clip for clip, speaker in zip(rows, speakers, strict=True) if not speaker]
         raise VocalgenError(
-            f"{unknown[0].where}: the speaker is not known, nor that of {count(len(unknown) - 1, 'other clip')}, so that "
-            f"no split can be drawn; fill it in, add a column split, or name one split"
+            f"{unknown[0].where}: no split can be drawn without a speaker, which {count(len(unknown), 'clip')} lack; "
+            f"fill in the speakers, add a column split, or name one split"
         )
     emotions: dict[str, set[int]] = {}
     for speaker, values in zip(speakers, intensities, strict=True):

@@ -54,21 +54,27 @@ def emotion_folders(folder: str | Path) -> Layout:
     if not root.is_dir():
         raise VocalgenError(f"{folder} is not a folder; {EXPECTED}")
     folders, top = _parted(root)
-    parts = {sub.name: _parted(sub) for sub in folders}
-    clips = {name: tuple(file for file in files if _is_readable(file)) for name, (_, files) in parts.items()}
-    clips = {name: files for name, files in clips.items() if files}
-    deeper = [sub for below, _ in parts.values() for sub in below if any(map(_is_readable, _parted(sub)[1]))]
+    clips: dict[str, tuple[Path, ...]] = {}
+    unread: list[Path] = []
+    deeper: list[Path] = []
+    for sub in folders:
+        below, files = _parted(sub)
+        readable = tuple(filter(_is_readable, files))
+        if readable:
+            clips[sub.name] = readable
+        unread += [file for file in files if not _is_readable(file)]
+        deeper += filter(_holds_clips, below)
     if clips and all(name.lower() in SPLIT_NAMES for name in clips):
         names = some(list(clips))
         raise VocalgenError(
-            f"{root}: {names} are names of splits, not of emotions; {EXPECTED}, or write a table with file, "
+            f"{root} has folders of splits ({names}), not of emotions; {EXPECTED}, or write a table with file, "
             f"emotion and split"
         )
     loose = [file for file in top if _is_readable(file)]
     if not clips:
         raise VocalgenError(f"{root} holds no clips{_elsewhere(root, loose, deeper)}; {EXPECTED}")
     lines = [
-        _unread([file for _, files in parts.values() for file in files if not _is_readable(file)]),
+        _unread(unread),
         _listed(loose, root, "not in a folder of an emotion"),
         _listed(deeper, root, "clips one level deeper"),
         _listed(_hidden(root, folders), root, "hidden or made by the system"),
@@ -111,6 +117,14 @@ def _is_readable(file: Path) -> bool:
     return file.suffix.lower().lstrip(".") in READABLE
 
 
+def _holds_clips(folder: Path) -> bool:
+    """Whether a folder below those of the emotions has clips; one that cannot be opened concerns nobody."""
+    try:
+        return any(map(_is_readable, _parted(folder)[1]))
+    except OSError:
+        return False
+
+
 def _hidden(root: Path, folders: Iterable[Path]) -> list[Path]:
     """Hidden audio files, and hidden folders that hold files; marks of the desktop are not worth a line."""
     found = []
@@ -143,5 +157,5 @@ def _elsewhere(root: Path, loose: Sequence[Path], deeper: Sequence[Path]) -> str
         place = deeper[0].relative_to(root)
         return f" in folders of emotions: they lie one level deeper, such as in {place}; give {inner}{table}"
     if loose:
-        return f" in folders of emotions: {count(len(loose), 'file')} lie in it directly, such as {loose[0].name}"
+        return f" in folders of emotions: audio files lie in it directly, such as {loose[0].name}"
     return ""

@@ -8,9 +8,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 _ZEROS = re.compile(r"(?<![^/\[])0+(?=\d+(?:[\].]|/|$))")
-_FORMS = ("NFC", "NFD")
+_FORMS: tuple[Literal["NFC"], Literal["NFD"]] = ("NFC", "NFD")
 
 
 def plain_name(name: str) -> str:
