@@ -328,3 +328,10 @@ def test_webm_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(VocalgenError, match=r"install PyAV: pip install 'vocalgen\[webm\]'"):
         audio.read(path)
+
+
+def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    audio.write(tmp_path / "0.wav", np.sin(np.arange(8000, dtype=np.float32)) / 2, 8000)
+    (tmp_path / "0.wav").rename(path)
+    assert audio.read(path)[1] == 8000 and audio.inspect(path).flags == ()

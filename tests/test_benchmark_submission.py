@@ -138,3 +138,13 @@ def test_runs_that_did_not_hear_what_is_repeated(
     np.testing.assert_allclose(mean, (a + b) / 2, rtol=1e-12)
     at = read_record(tmp_path / "mean" / "seeds" / "seed-101" / "run.json")["ids"].index(original)
     np.testing.assert_allclose(rows_of(tmp_path / "mean", report)[test[-2].id][1], mean[at][0], rtol=1e-8)
+
+
+def test_ids_that_a_submission_cannot_hold_are_named_before_fitting(tmp_path: Path, refused: Line) -> None:
+    path = manifest_of("avb-high", tmp_path)
+    made = Manifest.load(path)
+    rows = [replace(clip, id=str(int(clip.id))) for clip in made]
+    replace(made, rows=tuple(rows)).save(tmp_path / "cut.csv")
+    said = refused("benchmark", "avb-high", "--data", tmp_path / "cut.csv", *MLP, "--out", tmp_path / "b")
+    assert "16 test ids of 16 do not fit a submission for avb-high: 32, 33, 34, 35, 36 and 11 more; ids need" in said
+    assert not list(tmp_path.glob("b/*")) and not list(tmp_path.glob("cut-*"))

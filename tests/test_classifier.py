@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from small_corpus import EMOTIONS, MEL, RATE, classifier_values, write_corpus
 from torch.utils.flop_counter import FlopCounterMode
 
 from vocalgen.config import build, load_config
-from vocalgen.data import StepSampler, collate
+from vocalgen.corpora.manifest import Manifest
+from vocalgen.data import CacheConfig, StepSampler, WaveCache, collate
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import LogMel, log_mels
 from vocalgen.models.autoencoder import MelFrames
@@ -28,6 +30,7 @@ from vocalgen.training.classifier import (
     ClassifierObjective,
     MobileNetConfig,
     ResidualConfig,
+    labelled_clips,
     mixup,
     targets,
 )
@@ -328,3 +331,23 @@ def test_foreign_and_damaged_checkpoints_are_refused(exported: Path, tmp_path: P
     (exported / "config.json").write_text(json.dumps({**config, "embedding_dim": 5}))
     with pytest.raises(VocalgenError, match="belong to another network"):
         Scorer.load(exported)
+
+
+def test_labelled_clips_leaves_out_unknown_emotions_and_refuses_one_class(corpus: Path, tmp_path: Path) -> None:
+    made = Manifest.load(corpus / "manifest.csv")
+    unknown = (float("nan"),) * 3
+
+    def cache(emotions: str) -> WaveCache:
+        kept = [clip.split != "test" and clip.id.split("-")[1] in emotions for clip in made]
+        rows = [clip if keeps else replace(clip, intensities=unknown) for clip, keeps in zip(made, kept, strict=True)]
+        path = tmp_path / f"{emotions}.csv"
+        replace(made, rows=tuple(rows)).save(path)
+        return WaveCache.of(path, tmp_path / emotions, CacheConfig(sample_rate=RATE))
+
+    two, one = cache("01"), cache("0")
+    assert len(labelled_clips(two, "train", learnt=True)) == 64 < len(two.select("train"))
+    with pytest.raises(VocalgenError, match="none of the 36 clips in split 'test' has a label"):
+        labelled_clips(two, "test")
+    assert len(labelled_clips(one, "train")) == 32
+    with pytest.raises(VocalgenError, match=r"all clips in split 'train' are of Amusement; .* at least two emotions"):
+        labelled_clips(one, "train", learnt=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import pytest
 import torch
 from bursts import burst
-from conftest import Line
+from conftest import Command, Line
 from small_corpus import EMOTIONS, MEL, RATE, write_corpus
 
 from vocalgen import audio
 from vocalgen.cli.main import run as vocalgen
+from vocalgen.corpora.manifest import Manifest
 from vocalgen.emotions import HUME10, slug
 from vocalgen.evaluation.stored import load_embeddings
 from vocalgen.metrics import infinity, kernel, manifold
@@ -418,3 +420,29 @@ def test_every_verb_explains_itself(done: Line) -> None:
     for verb in verbs:
         assert verb in listing
         assert "--json" in done("metrics", verb, "--help") or verb == "statistics"
+
+
+def test_metrics_read_semicolons_decimal_commas_and_ids_without_zeros(tmp_path: Path, done: Line) -> None:
+    truth = write(tmp_path / "t.csv", "clip,x", "01,0.1", "02,0.5", "03,0.3")
+    (tmp_path / "p.csv").write_text("\ufeffClip;X\r\n3;0,3\r\n2;0,4\r\n1;0,1\r\n;\r\n", encoding="utf-8")
+    plain = write(tmp_path / "q.csv", "clip,x", "01,0.1", "02,0.4", "03,0.3")
+    expected = done("metrics", "ccc", truth, plain, "--column", "x")
+    assert done("metrics", "ccc", truth, tmp_path / "p.csv", "--column", "x") == expected
+
+
+def test_metrics_uar_refuses_blank_classes(tmp_path: Path, refused: Line) -> None:
+    truth = write(tmp_path / "t.csv", "clip,type", "1,laugh", "2,nan")
+    said = refused("metrics", "uar", truth, truth, "--column", "type")
+    assert "t.csv, row 3, column type: is blank; fill it in, or leave the clip out of both files" in said
+
+
+def test_embed_keeps_clips_without_labels(corpus: Path, tmp_path: Path, command: Command) -> None:
+    made = Manifest.load(corpus / "manifest.csv")
+    rows = [replace(clip, intensities=(float("nan"),) * 3) if clip.split == "test" else clip for clip in made]
+    replace(made, rows=tuple(rows)).save(tmp_path / "m.csv")
+    out = tmp_path / "e.npz"
+    code, _, said = command("embed", tmp_path / "m.csv", "--split", "test", "-o", out, "--encoder", corpus / "scorer")
+    assert code == 0 and "36 of the 36 clips have no label; metrics of one emotion leave them out" in said
+    assert set(load_embeddings(out).labels) == {-1}
+    assert float(command("metrics", "vendi", out)[1]) > 1
+    assert "none of the 36 clips is of Awe" in command("metrics", "vendi", out, "--emotion", "awe")[2]

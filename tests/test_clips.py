@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.data import CacheConfig
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.recognition.clips import Changed, FolderClips, Made, RealClips, cache_folder
+from vocalgen.recognition.clips import UNLABELLED, Changed, FolderClips, Made, RealClips, cache_folder
+from vocalgen.recognition.features import features_of
 
 PREPARE = CacheConfig(sample_rate=RATE)
 
@@ -167,3 +170,27 @@ def test_packed_audio_lies_beside_the_manifest() -> None:
     manifest = Path("data/emogator.csv")
     assert cache_folder(manifest, CacheConfig(sample_rate=24_000)) == Path("data/emogator-24k")
     assert cache_folder(manifest, CacheConfig(sample_rate=16_000, top_db=np.inf)).name.startswith("emogator-16k-")
+
+
+def test_unlabelled_clips_are_kept_on_request(manifest: Path, tmp_path: Path) -> None:
+    made = Manifest.load(manifest)
+    unknown = (float("nan"),) * len(made.emotions)
+    rows = [replace(clip, intensities=unknown) if clip.split == "test" else clip for clip in made]
+    replace(made, rows=tuple(rows)).save(tmp_path / "m.csv")
+    with pytest.raises(VocalgenError, match="none of the 36 clips in test is labelled"):
+        RealClips(tmp_path / "m.csv", ["test"], EMOTIONS, PREPARE)
+    clips = RealClips(tmp_path / "m.csv", ["test", "validation"], EMOTIONS, PREPARE, unlabelled=True)
+    assert (clips.labels == UNLABELLED).sum() == 36 and len(clips) == 72
+    assert len(RealClips(tmp_path / "m.csv", ["test", "validation"], EMOTIONS, PREPARE)) == 36
+
+
+def test_a_cache_that_cannot_be_written_says_what_to_do(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("vocalgen.atomic.os.open", deny)
+    message = r"cannot write .*: Permission denied; caches lie beside .* `vocalgen data prepare \.\.\. --out`"
+    with pytest.raises(VocalgenError, match=message):
+        RealClips(manifest, ["test"], EMOTIONS, CacheConfig(sample_rate=RATE, margin=0.05))
+    with pytest.raises(VocalgenError, match=message):
+        features_of(manifest, "log-mel", progress=False)

@@ -51,7 +51,7 @@ def table(path: Path, names: list[str], values: np.ndarray, separator: str = ","
     return path
 
 
-@pytest.mark.parametrize(("separator", "quote"), [(";", "'"), (",", ""), (",", "'")])
+@pytest.mark.parametrize(("separator", "quote"), [(";", "'"), (",", ""), (",", "'"), ("\t", "")])
 def test_one_table_of_all_clips(
     separator: str, quote: str, manifest: Path, ids: list[str], values: np.ndarray, tmp_path: Path
 ) -> None:
@@ -262,3 +262,21 @@ def test_log_mels_are_features_too(manifest: Path) -> None:
     assert encoder.score([]).embeddings.shape == (0, 200)
     found = features_of(manifest, "log-mel", progress=False)
     assert found.values.shape[1] == 200 and features_of(manifest, "log-mel").new == 0
+
+
+def test_given_features_reads_decimal_commas_blank_rows_and_ids_without_zeros(tmp_path: Path) -> None:
+    manifest = manifest_of("avb-two", tmp_path)
+    ids = [clip.id for clip in Manifest.load(manifest).usable()]
+    assert ids[1] == "00001"
+    values = np.random.default_rng(0).normal(size=(len(ids), DIM)).astype(np.float32)
+    source = table(tmp_path / "f.csv", [str(int(name)) for name in ids], values, ";")
+    head, *rows = source.read_text().splitlines()
+    source.write_text("\r\n".join([head, *(row.replace(".wav", "").replace(".", ",") for row in rows), ";" * DIM, ""]))
+    np.testing.assert_array_equal(given_features(manifest, source).values, values)
+
+
+def test_given_features_says_which_table_may_be_meant(manifest: Path, ids: list[str], tmp_path: Path) -> None:
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / f"{ids[0]}.CSV").write_text("x,1\n")
+    with pytest.raises(VocalgenError, match=rf"cannot read the features .*{ids[0]}\.csv .*; '{ids[0]}\.CSV' is there"):
+        given_features(manifest, tmp_path / "alone")

@@ -14,6 +14,8 @@ from bursts import burst
 from small_study import EMOTIONS, RATE, SETTINGS
 
 from vocalgen import audio
+from vocalgen.corpora.folder import scan
+from vocalgen.corpora.manifest import Manifest
 from vocalgen.emotions import HUME10
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.loudness import integrated_loudness, true_peak
@@ -143,3 +145,42 @@ def test_clips_of_a_manifest(study_clips: Path, study: Study, tmp_path: Path, ki
         other.write_text(bad, encoding="utf-8")
         with pytest.raises(VocalgenError, match=words):
             create_study(tmp_path / "x", other, SETTINGS, 4, HUME10)
+
+
+def test_read_sources_takes_a_manifest_of_data_prepare(study_clips: Path, tmp_path: Path) -> None:
+    rows = list(scan(study_clips, HUME10, split="test"))
+    rows[0] = replace(rows[0], flags=("silent",))
+    rows[1] = replace(rows[1], intensities=(float("nan"),) * 10)
+    rows[2] = replace(rows[2], intensities=(0.2, *rows[2].intensities[1:4], 0.9, *rows[2].intensities[5:]))
+    Manifest(HUME10, tuple(rows)).save(tmp_path / "m.csv")
+    text = (tmp_path / "m.csv").read_text()
+    for written in (text, "\ufeff" + text.replace(",", ";")):
+        (tmp_path / "m.CSV").write_text(written, encoding="utf-8")
+        found = read_sources(tmp_path / "m.CSV", HUME10)
+        assert [clip.name for clip in found] == [clip.id for clip in rows[2:]]
+        assert found[0].file == study_clips / "awe" / "2.wav" and found[0].emotion == "Fear"
+    assert len(create_study(tmp_path / "study", tmp_path / "m.CSV", SETTINGS, 2, HUME10).rated) == 6
+
+
+def test_read_sources_reads_tables_as_data_prepare_does(tmp_path: Path) -> None:
+    table = tmp_path / "M.CSV"
+    table.write_text("\ufeffFile;Emotion;x\r\nawe\\0.wav;awe;1\r\n;;\r\n", encoding="utf-8")
+    (clip,) = read_sources(table, HUME10)
+    assert (clip.name, clip.emotion, clip.file) == ("awe/0.wav", "Awe", tmp_path / "awe" / "0.wav")
+    lines = tmp_path / "m.jsonl"
+    lines.write_text('{"file": "0.wav", "emotion": "awe", "note": "a\u2028b"}\n', encoding="utf-8")
+    assert [clip.name for clip in read_sources(lines, HUME10)] == ["0.wav"]
+    for bad in ("NA,awe", "0.wav,nan"):
+        table.write_text(f"file,emotion\n{bad}\n")
+        with pytest.raises(VocalgenError, match="row 2: file and emotion are needed"):
+            read_sources(table, HUME10)
+    for outside in ("..\\0.wav", "/tmp/0.wav"):
+        table.write_text(f"file,emotion\n{outside},awe\n")
+        with pytest.raises(VocalgenError, match="must lie in the manifest's folder"):
+            read_sources(table, HUME10)
+
+
+def test_a_study_whose_table_a_spreadsheet_saved_opens(study: Study) -> None:
+    table = study.folder / "clips.csv"
+    table.write_text("\ufeff" + table.read_text().replace(",", ";") + ";" * 9 + "\n", encoding="utf-8")
+    assert open_study(study.folder) == study

@@ -389,3 +389,25 @@ def test_clips_that_were_not_measured_or_not_fully_rated_are_left_out() -> None:
         rating_row(rated(), measured(("x", "y", "z", "w")), EMOTIONS, [0], distances(*FID), Protocol())
     with pytest.raises(VocalgenError, match="no clip was rated for every emotion"):
         rating_row(rated(np.full((1, 4, 3), NAN)), measured(), EMOTIONS, [0], distances(*FID), Protocol())
+
+
+@pytest.mark.parametrize(("low", "high", "warned"), [(1, 5, True), (1, 7, True), (2, 10, True), (1, 11, False)])
+def test_ratings_on_a_short_scale_are_warned_of(low: int, high: int, warned: bool, write: Write) -> None:
+    found = read_ratings(write(f"rater,clip,Awe\nr,a.wav,{low}\nr,b.wav,{high}\n"), EMOTIONS)
+    assert found.values.max() == pytest.approx((high - 1) / 99)
+    told = f"ratings go from {low} to {high} and are read as 1-100, where {high} is {(high - 1) / 99:.2f} of the scale"
+    assert [warning.startswith(told) for warning in found.warnings] == [True] * warned
+
+
+def test_ratings_of_clips_and_emotions_in_other_spellings(write: Write) -> None:
+    text = "Rater;Clip;awe;surprise-positive\nr;awe\\00.wav;0,5;1\nq;awe\\00.wav;0,25;0\n;;;\n"
+    found = read_ratings(write(text), EMOTIONS, CLIPS)
+    assert (found.clips, found.emotions) == (("awe/0.wav",), ("Awe", "Surprise (Positive)"))
+    np.testing.assert_allclose(found.values[:, 0], [[0.25, 0.0], [0.5, 1.0]])
+    with pytest.raises(VocalgenError, match="columns awe and AWE! are one emotion; keep one"):
+        read_ratings(write("rater,clip,awe,AWE!\nr,awe/0.wav,0,1\n"), EMOTIONS)
+    rated = Ratings(("r",), ("awe/0.wav",), ("Awe",), np.zeros((1, 1, 1)))
+    path = write("CLIP;Emotion\nawe\\00.wav;awe\n")
+    np.testing.assert_array_equal(targets(rated, Vocabulary("three", EMOTIONS), path), [[1]])
+    with pytest.raises(VocalgenError, match="row 2, column emotion: is blank"):
+        targets(rated, Vocabulary("three", EMOTIONS), write("clip,emotion\nawe/0.wav,nan\n"))

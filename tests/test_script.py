@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from vocalgen.errors import VocalgenError
-from vocalgen.script import explain, reported
+from vocalgen.script import expand_home, explain, reported
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,23 @@ def test_a_bug_keeps_its_traceback() -> None:
 def test_debug_shows_the_traceback() -> None:
     with pytest.raises(VocalgenError), reported("stopped", debug=True):
         raise VocalgenError("no manifest here")
+
+
+@pytest.mark.parametrize(
+    ("argument", "expanded"),
+    [
+        ("--out=~/x/y", "--out=/home/me/x/y"),
+        ("-o~/x", "-o/home/me/x"),
+        ("loop.run=~/r", "loop.run=/home/me/r"),
+        ("their system=~/clips", "their system=/home/me/clips"),
+        ("~/c", "/home/me/c"),
+        *((kept, kept) for kept in ("a~/b", "x/y=~/c", "--reason=about ~/x", "awe=0.7,fear=0.3", "./~/x", "~", "=~")),
+    ],
+)
+def test_expand_home_expands_values_that_begin_with_a_tilde(
+    argument: str, expanded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expand_home([argument]) == [expanded]
+    monkeypatch.setattr("sys.argv", ["vocalgen", argument])
+    assert expand_home() == [expanded]
