@@ -99,7 +99,7 @@ def test_files_that_do_not_work(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overrides", [["run=~/r"], []])
 def test_paths_below_home_are_expanded(tmp_path: Path, overrides: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/users/me")
     (tmp_path / "a.yaml").write_text("run: ~/r\ninit: a~/b\n")
     config = load_config(Config, tmp_path / "a.yaml", overrides)
-    assert (config.run, config.init) == ("/home/me/r", "a~/b")
+    assert (config.run, config.init) == ("/users/me/r", "a~/b")

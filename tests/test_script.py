@@ -47,18 +47,18 @@ def test_debug_shows_the_traceback() -> None:
 @pytest.mark.parametrize(
     ("argument", "expanded"),
     [
-        ("--out=~/x/y", "--out=/home/me/x/y"),
-        ("-o~/x", "-o/home/me/x"),
-        ("loop.run=~/r", "loop.run=/home/me/r"),
-        ("their system=~/clips", "their system=/home/me/clips"),
-        ("~/c", "/home/me/c"),
+        ("--out=~/x/y", "--out=/users/me/x/y"),
+        ("-o~/x", "-o/users/me/x"),
+        ("loop.run=~/r", "loop.run=/users/me/r"),
+        ("their system=~/clips", "their system=/users/me/clips"),
+        ("~/c", "/users/me/c"),
         *((kept, kept) for kept in ("a~/b", "x/y=~/c", "--reason=about ~/x", "awe=0.7,fear=0.3", "./~/x", "~", "=~")),
     ],
 )
 def test_expand_home_expands_values_that_begin_with_a_tilde(
     argument: str, expanded: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("HOME", "/users/me")
     assert expand_home([argument]) == [expanded]
     monkeypatch.setattr("sys.argv", ["vocalgen", argument])
     assert expand_home() == [expanded]

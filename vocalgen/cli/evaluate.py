@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     folders: Annotated[
-        list[str], typer.Argument(metavar="[NAME=]DIR...", help="Clips as DIR/EMOTION/*.wav, a folder a system.")
+        list[str], typer.Argument(metavar="[NAME=]DIR...", help="Clips as DIR/EMOTION/FILE, one folder per system.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the report.")],
     reference: Annotated[

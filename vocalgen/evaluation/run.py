@@ -58,7 +58,7 @@ class Request:
     """What to evaluate.
 
     Args:
-        systems: folders DIR/<emotion>/*.wav by the name the report calls them.
+        systems: folders DIR/EMOTION/FILE by the name the report calls them.
         reference: manifest of the real clips, from `vocalgen data prepare`.
         out: folder for the report.
         ratings: files of human ratings by system.
