@@ -327,3 +327,10 @@ def test_scan_reads_a_table_beside_hidden_ones(tmp_path: Path) -> None:
     table(tmp_path, "{}", name=".vocalgen.jsonl")
     table(tmp_path, "x", name="._own.csv")
     assert len(folder.scan(tmp_path)) == 1
+
+
+def test_scan_reads_mixtures_with_decimal_commas(tmp_path: Path) -> None:
+    path = table(tmp_path, "file;emotion;split", "a.wav;awe=0,7,fear= ,3;train", "b.wav;fear;test")
+    manifest = folder.scan(path)
+    assert manifest.emotions.emotions == ("Awe", "Fear")
+    assert manifest.intensities[0].tolist() == pytest.approx([0.7, 0.3])

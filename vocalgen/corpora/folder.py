@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -39,6 +40,8 @@ SHARES = (0.8, 0.1, 0.1)
 
 _DRAWS = 100
 """Draws of splits that are compared, where the first leaves a split without some emotion."""
+
+_WEIGHT = re.compile(r"(=\s*\d*),(\d)")
 
 _SYNONYMS = {
     "file": ("file", "filename", "file_name", "path"),
@@ -73,6 +76,10 @@ class _Row:
 
     def text(self, column: str) -> str:
         return str(self.get(column)).strip()
+
+    def mixture(self, text: str) -> str:
+        """An emotion with decimal points in its weights: "awe=0,7,fear=0,3" -> "awe=0.7,fear=0.3"."""
+        return _WEIGHT.sub(r"\1.\2", text) if self.decimal_comma else text
 
 
 def scan(
@@ -187,7 +194,7 @@ def _infer_vocabulary(rows: list[_Row], name: str) -> Vocabulary:
     for known in VOCABULARIES.values():
         if set(known.slugs) <= {slug(column) for column in columns}:
             return known
-    names = {label for row in rows for label in _names(row.get("emotion"))}
+    names = {label for row in rows for label in _names(row)}
     if not names:
         plain = dict.fromkeys(_OFFICIAL[slug(column)] for column in columns if slug(column) in _OFFICIAL)
         if not plain:
@@ -226,8 +233,10 @@ def _alike(vocabulary: Vocabulary) -> list[str]:
     ]
 
 
-def _names(emotion: Any) -> set[str]:
-    parts = emotion if isinstance(emotion, Mapping) else (part.partition("=")[0] for part in str(emotion).split(","))
+def _names(row: _Row) -> set[str]:
+    emotion = row.get("emotion")
+    texts = emotion if isinstance(emotion, Mapping) else row.mixture(str(emotion)).split(",")
+    parts = (str(text).partition("=")[0] for text in texts)
     return {slug(str(part)) for part in parts} - {""}
 
 
@@ -245,7 +254,7 @@ def _condition(
             condition: Condition = (
                 condition_from_labels(emotion, vocabulary)
                 if isinstance(emotion, Mapping)
-                else parse_condition(str(emotion), vocabulary)
+                else parse_condition(row.mixture(str(emotion)), vocabulary)
             )
             return condition.intensities, condition.notes
         columns = _intensity_columns(tuple(row.cells), vocabulary)

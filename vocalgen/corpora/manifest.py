@@ -255,9 +255,6 @@ def _parse(table: list[list[str]], folder: Path, decimal_comma: bool) -> Manifes
     label_columns = [name for name in header if name.startswith(LABEL_PREFIX)]
     label_at = [at[name] for name in label_columns]
 
-    def number(cells: Sequence[str], row: int, column: int, largest: float) -> float:
-        return _parse_number(cells[column], row, header[column], largest, decimal_comma)
-
     clips = []
     for row, line in enumerate(table[1:], start=2):
         if is_blank_row(line):
@@ -271,10 +268,11 @@ def _parse(table: list[list[str]], folder: Path, decimal_comma: bool) -> Manifes
                 file=locate(folder, cells[at["file"]]),
                 split=cells[at["split"]],
                 speaker=known(cells[at["speaker"]]),
-                seconds=number(cells, row, at["seconds"], math.inf),
+                seconds=_parse_number(cells[at["seconds"]], row, "seconds", math.inf, decimal_comma),
                 flags=tuple(flag for flag in known(cells[at["flags"]]).split("|") if flag),
-                intensities=tuple(number(cells, row, k, 1.0) for k in emotion_at),
-                labels=tuple(known(cells[k]) for k in label_at),
+                intensities=tuple(_parse_number(cells[k], row, header[k], 1.0, decimal_comma) for k in emotion_at),
+                # Most of the millions of labels of a large corpus are numbers, which need no look.
+                labels=tuple(cells[k] if cells[k][-1:].isdigit() else known(cells[k]) for k in label_at),
             )
         )
     if not clips:
@@ -332,12 +330,17 @@ def _number(value: float) -> str:
 def _parse_number(text: str, row: int, column: str, largest: float, decimal_comma: bool) -> float:
     if text == "0":
         return 0.0
-    if not known(text):
-        return math.nan
     try:
-        value = parse_number(text, decimal_comma)
-    except ValueError as error:
-        raise VocalgenError(f"row {row}, column {column}: {error}") from None
+        value = float(text)
+    except ValueError:
+        if not known(text):
+            return math.nan
+        try:
+            value = parse_number(text, decimal_comma)
+        except ValueError as error:
+            raise VocalgenError(f"row {row}, column {column}: {error}") from None
+    if math.isnan(value):
+        return value
     if not 0.0 <= value <= largest or math.isinf(value):
         raise VocalgenError(f"row {row}, column {column}: {text} is outside [0, {'1' if largest == 1 else 'inf'}]")
     return value

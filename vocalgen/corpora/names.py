@@ -51,7 +51,7 @@ def locate(folder: Path, text: str) -> Path:
     Backslashes are tried as slashes, and names in both normal forms of Unicode. Where nothing exists, the path has
     slashes and is otherwise as written.
     """
-    direct = Path(os.path.normpath(folder / text))
+    direct = Path(os.path.normpath(os.path.join(folder, text)))
     if (text.isascii() and "\\" not in text) or os.path.lexists(direct):
         return direct
     path = folder

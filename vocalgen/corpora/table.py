@@ -301,7 +301,8 @@ def parse_csv(text: str, name: str, separator: str | None = None) -> list[list[s
     rows: list[list[str]] = []
     if separator is None:
         separator = delimiter(text)
-        text = _NAMED_SEPARATOR.sub("", text, count=1)
+        named = _NAMED_SEPARATOR.match(text)
+        text = text[named.end() :] if named else text
     try:
         for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True):
             rows.append(cells)
