@@ -291,6 +291,8 @@ def test_files_of_a_speaker_who_is_enrolled(corpora: Any, tmp_path: Path, capsys
         (f"{header}{known}{ones}\n{ones}\n", "speaker.csv, row 3, column file: is blank"),
         (f"{header}{known}{',' * 10}\n", "speaker.csv has no labels"),
         (f"{header}silent.wav{ones}\n", "silent.wav is silent"),
+        (f"{header}SILENT.wav{ones}\n", "column file: "),
+        (f"{header}SILENT.wav{ones}\n", "'silent.wav' is there: is it meant?"),
     ):
         (tmp_path / "speaker.csv").write_text(text)
         code, _, err = command(

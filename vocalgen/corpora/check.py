@@ -12,7 +12,7 @@ import numpy as np
 from vocalgen.corpora import emogator, hume_prosody, hume_vocalburst, sonata
 from vocalgen.corpora.cells import Column
 from vocalgen.corpora.manifest import EXCLUDING_FLAGS, FLAGS, SPLITS, Manifest
-from vocalgen.corpora.names import similar_file
+from vocalgen.corpora.names import similar_hint
 from vocalgen.corpora.words import count, some
 from vocalgen.emotions import EMOGATOR30, HUME10, PROSODY9, SONATA25, Vocabulary
 from vocalgen.errors import VocalgenError
@@ -169,8 +169,7 @@ def missing_files(manifest: Manifest) -> list[str]:
     missing = [clip.file for clip in manifest if not clip.file.is_file()]
     if not missing:
         return []
-    near = similar_file(missing[0])
-    meant = f"; {near!r} is there: is it meant?" if near else ""
+    meant = similar_hint(missing[0])
     if len(missing) == len(manifest):
         raise VocalgenError(
             f"none of the audio files is there ({len(manifest):,} in all), the first is {missing[0]}"

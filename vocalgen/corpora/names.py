@@ -65,6 +65,12 @@ def _spellings(part: str) -> Iterator[str]:
     yield from (unicodedata.normalize(form, part) for form in _FORMS)
 
 
+def similar_hint(path: Path) -> str:
+    """Return the end of a message about a missing file: what is there and may be meant; "" if nothing is."""
+    near = similar_file(path)
+    return f"; {near!r} is there: is it meant?" if near else ""
+
+
 def similar_file(path: Path) -> str:
     """Return the name of a file beside `path` that may be meant for it; "" if there is none.
 

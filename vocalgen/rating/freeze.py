@@ -17,7 +17,7 @@ from vocalgen import audio
 from vocalgen.atomic import atomic_path
 from vocalgen.corpora.layout import EXPECTED, emotion_folders
 from vocalgen.corpora.manifest import Manifest, is_manifest
-from vocalgen.corpora.names import locate
+from vocalgen.corpora.names import locate, similar_hint
 from vocalgen.corpora.table import read_table
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
@@ -205,7 +205,8 @@ def _copy(source: Source, practice: bool, seed: int, folder: Path) -> StudyClip:
     try:
         content = source.file.read_bytes()
     except OSError as error:
-        raise VocalgenError(f"cannot read {source.file}: {error.strerror or error}") from error
+        reason = f"{error.strerror or error}{similar_hint(source.file)}"
+        raise VocalgenError(f"cannot read {source.file}: {reason}") from error
     wave, rate = audio.decode(content, str(source.file))
     if audio.is_silent(wave):
         raise VocalgenError(f"{source.file} is silent; a rater would hear nothing, leave it out")

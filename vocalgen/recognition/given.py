@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.corpora.names import by_plain_name, plain_name, similar_file
+from vocalgen.corpora.names import by_plain_name, plain_name, similar_hint
 from vocalgen.corpora.table import delimiter, is_blank_row
 from vocalgen.data import beside_manifest
 from vocalgen.emotions import slug
@@ -75,8 +75,7 @@ def given_features(manifest: Path, source: Path) -> Features:
     try:
         states = [file_state(path) for path in tables]
     except OSError as error:
-        near = similar_file(Path(error.filename))
-        meant = f"; {near!r} is there: is it meant?" if near else ""
+        meant = similar_hint(Path(error.filename))
         raise VocalgenError(f"cannot read the features {error.filename} ({error.strerror}){meant}") from error
     origin = json.dumps([file_sha256(manifest), states])
     key = hashlib.sha256(origin.encode()).hexdigest()[:12]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vocalgen.corpora.names import locate
+from vocalgen.corpora.names import locate, similar_hint
 from vocalgen.corpora.table import read_table
 from vocalgen.errors import VocalgenError
 from vocalgen.tasks.registry import load_system, make_system
@@ -246,7 +246,11 @@ def read_enrolment(path: Path, task: Task) -> tuple[list[Path], dict[str, Array]
         raise unnamed.error("file", "is blank; name the clip that the labels are of")
     if not any(np.isfinite(values).any() for values in truth.values()):
         raise VocalgenError(f"{path} has no labels; fill in at least one, from 0 to 1")
-    return [locate(path.parent, row.text("file")) for row in rows], truth
+    files = [locate(path.parent, row.text("file")) for row in rows]
+    for row, file in zip(rows, files, strict=True):
+        if not file.is_file():
+            raise row.error("file", f"{file} is not a file{similar_hint(file) or '; check the path'}")
+    return files, truth
 
 
 def load_enrolled(folder: Path, description: Mapping[str, Any], device: str) -> EnrolledRecogniser:
