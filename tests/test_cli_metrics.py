@@ -342,7 +342,7 @@ def test_s_gen_of_the_published_row(tmp_path: Path, root: Path, done: Line, refu
     assert printed["value"] == pytest.approx(np.mean(list(printed["emotions"].values())))
     assert "Triumph has no FID" in refused("metrics", "s-gen", table, "--missing", "error")
     assert "--missing none: choose zero, skip, error" in refused("metrics", "s-gen", table, "--missing", "none")
-    capped = write(tmp_path / "c.csv", "emotion,fid,heep", "awe,0.01,nan")
+    capped = write(tmp_path / "c.csv", "emotion,fid,heep", "awe,0.01,nan", "fear,NA,NA")
     assert float(done("metrics", "s-gen", capped, "--cap", 1)) == pytest.approx(0.05)
     assert done("metrics", "s-gen", capped, "--undefined", "nan") == "nan"
     assert json.loads(done("metrics", "s-gen", capped, "--undefined", "nan", "--json"))["value"] is None

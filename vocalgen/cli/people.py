@@ -87,6 +87,7 @@ def s_gen(
     json_: Json = False,
 ) -> None:
     """S_GEN: mean over all emotions of (1 / FID + HEEP) / 2."""
+    from vocalgen.corpora.cells import UNKNOWN
     from vocalgen.corpora.table import numbers, read_table
     from vocalgen.emotions import get_vocabulary
     from vocalgen.metrics import s_gen as metric
@@ -94,7 +95,8 @@ def s_gen(
     choice("--missing", missing, ("zero", "skip", "error"))
     choice("--undefined", undefined, ("zero", "nan"))
     # A HEEP of nan was computed and is not defined, which is something else than a blank.
-    known, read = get_vocabulary(vocabulary), read_table(table, ["emotion", "fid", "heep"], blanks=("",))
+    blanks = UNKNOWN - {"nan"}
+    known, read = get_vocabulary(vocabulary), read_table(table, ["emotion", "fid", "heep"], blanks=blanks)
     rows = {known.emotions[known.index(name)]: row for name, row in read.by("emotion").items()}
     found = {}
     for column in ("fid", "heep"):

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vocalgen.corpora.cells import UNKNOWN as UNKNOWN
-from vocalgen.corpora.cells import known, parse_number, scale_hint
+from vocalgen.corpora.cells import UNKNOWN, known, parse_number, scale_hint
 from vocalgen.corpora.names import match_names
 from vocalgen.corpora.words import count
 from vocalgen.errors import VocalgenError
