@@ -68,13 +68,16 @@ def test_every_verb_takes_the_same_clips(tmp_path: Path, verb: Callable[[Path], 
     [
         (["train/0.wav", "Test/0.wav"], r"folders of splits \(Test, train\), not of emotions; .* or write a table"),
         (["devel/0.wav"], r"folders of splits \(devel\)"),
-        (["train/awe/0.wav", "test/awe/0.wav"], "one level deeper, such as in test/awe; give .*test .data prepare"),
+        (["train/awe/0.wav", "test/awe/0.wav"], r"one level deeper, such as in test/awe: give .*test \(data prepare"),
         (
             ["system/awe/0.wav"],
-            "one level deeper, such as in system/awe; give .*system; the layout is DIR",
+            "the layout is .* one level deeper, such as in system/awe: give .*system$",
         ),
-        (["0.wav"], "audio files lie in it directly, such as 0.wav"),
-        ([".hidden/0.wav"], "holds no clips; the layout is DIR/EMOTION/FILE"),
+        (["0.wav"], "there are audio files in no folder of an emotion, such as 0.wav"),
+        (
+            [".hidden/0.wav"],
+            r"holds no clips; the layout is DIR/<emotion>/\*.wav with emotions such as [\w, ]+$",
+        ),
     ],
 )
 def test_every_verb_says_where_clips_are_instead(

@@ -19,7 +19,8 @@ SPLIT_NAMES: Mapping[str, str] = {
 }
 """Splits by the names that people give them, in lower case."""
 
-EXPECTED = "the layout is DIR/EMOTION/FILE, such as awe/0.wav"
+EXPECTED = "the layout is DIR/<emotion>/*.wav"
+"""How clips should lie, for messages; other formats are named by `READABLE`."""
 
 _SYSTEM = frozenset(
     {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"}
@@ -42,17 +43,20 @@ class Layout:
     left_out: tuple[str, ...]
 
 
-def emotion_folders(folder: str | Path) -> Layout:
+def emotion_folders(folder: str | Path, examples: Sequence[str] = ("awe", "fear")) -> Layout:
     """List the clips of DIR/EMOTION/FILE; at least one.
 
     Hidden files and folders, and those of the system, are left out. So are files in formats that cannot be read.
 
+    Args:
+        examples: names of folders, for messages.
+
     Raises:
         VocalgenError: no such folder, no clips, clips one level higher or deeper, or folders that are all splits.
     """
-    root = Path(folder)
+    root, layout = Path(folder), f"{EXPECTED} with emotions such as {', '.join(examples)}"
     if not root.is_dir():
-        raise VocalgenError(f"{folder} is not a folder; {EXPECTED}")
+        raise VocalgenError(f"{folder} is not a folder; {layout}")
     folders, top = _parted(root)
     clips: dict[str, tuple[Path, ...]] = {}
     unread: list[Path] = []
@@ -67,12 +71,12 @@ def emotion_folders(folder: str | Path) -> Layout:
     if clips and all(name.lower() in SPLIT_NAMES for name in clips):
         names = some(list(clips))
         raise VocalgenError(
-            f"{root} has folders of splits ({names}), not of emotions; {EXPECTED}, or write a table with file, "
-            f"emotion and split"
+            f"{root} has folders of splits ({names}), not of emotions; {layout}, or write a table with file, emotion "
+            f"and split"
         )
     loose = [file for file in top if _is_readable(file)]
     if not clips:
-        raise VocalgenError(f"{root} holds no clips{_elsewhere(root, loose, deeper)}; {EXPECTED}")
+        raise VocalgenError(f"{root} holds no clips; {layout}{_elsewhere(root, loose, deeper)}")
     lines = [
         _unread(unread),
         _listed(loose, root, "not in a folder of an emotion"),
@@ -104,9 +108,8 @@ def _parted(folder: Path) -> tuple[list[Path], list[Path]]:
     """Visible folders and files of a folder, both sorted; links are followed, dangling ones count as files."""
     with os.scandir(folder) as entries:
         visible = sorted((entry.name, entry.is_dir()) for entry in entries if _is_visible(entry.name))
-    return [folder / name for name, is_dir in visible if is_dir], [
-        folder / name for name, is_dir in visible if not is_dir
-    ]
+    inner = [folder / name for name, is_dir in visible if is_dir]
+    return inner, [folder / name for name, is_dir in visible if not is_dir]
 
 
 def _is_visible(name: str) -> bool:
@@ -155,7 +158,7 @@ def _elsewhere(root: Path, loose: Sequence[Path], deeper: Sequence[Path]) -> str
         split = SPLIT_NAMES.get(inner.name.lower())
         table = f" (data prepare: with --split {split}), or write a table with file, emotion and split" if split else ""
         place = deeper[0].relative_to(root)
-        return f" in folders of emotions: they lie one level deeper, such as in {place}; give {inner}{table}"
+        return f"; there are clips one level deeper, such as in {place}: give {inner}{table}"
     if loose:
-        return f" in folders of emotions: audio files lie in it directly, such as {loose[0].name}"
+        return f"; there are audio files in no folder of an emotion, such as {loose[0].name}"
     return ""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vocalgen import audio
-from vocalgen.corpora.layout import emotion_folders
+from vocalgen.corpora.layout import EXPECTED, emotion_folders
 from vocalgen.corpora.words import some
 from vocalgen.data import CacheConfig, WaveCache, beside_manifest, prepared
 from vocalgen.emotions import Vocabulary, slug
@@ -196,12 +196,15 @@ class FolderClips(Clips):
 
     def __init__(self, folder: str | Path, emotions: Vocabulary, most: int | None = None) -> None:
         self.folder = Path(folder)
-        layout = emotion_folders(self.folder)
+        if not self.folder.is_dir():
+            raise VocalgenError(f"{folder} is not a folder of generated clips")
+        examples = [slug(name) for name in emotions.emotions[:3]]
+        layout = emotion_folders(self.folder, examples)
         found = _chosen(layout.clips, emotions, most)
         if not found:
             raise VocalgenError(
-                f"{folder} holds no clips of known emotions, but of {some(list(layout.clips))}; the layout is "
-                f"DIR/EMOTION/FILE with emotions such as {', '.join(slug(name) for name in emotions.emotions[:3])}"
+                f"{folder} holds no clips; {EXPECTED} with emotions such as {', '.join(examples)}; its folders are "
+                f"called {some(list(layout.clips))}"
             )
         self.files = [file for _, file in found]
         self.labels = np.array([label for label, _ in found])

@@ -84,9 +84,9 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
     require_replaceable(plan.out / MODEL, kind=SYSTEM)
     for name in (PREDICTIONS, PAGE, REPORT):
         require_replaceable(plan.out / name)
+    data, truth = task_data(plan.task, plan.manifest)
     manifest = Manifest.load(plan.manifest)
     require_ids(plan.task.name, manifest)
-    data, truth = task_data(plan.task, plan.manifest)
     repeats = originals(manifest) if plan.task.name in FORMATS else {}
     own_folder(plan.out, BENCHMARK)
     with locked(plan.out / "benchmark"):
