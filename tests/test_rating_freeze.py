@@ -148,7 +148,9 @@ def test_clips_of_a_manifest(study_clips: Path, study: Study, tmp_path: Path, ki
 
 
 def test_read_sources_takes_a_manifest_of_data_prepare(study_clips: Path, tmp_path: Path) -> None:
-    rows = list(scan(study_clips, HUME10, split="test"))
+    clips = tmp_path / "clips"
+    shutil.copytree(study_clips, clips, ignore=shutil.ignore_patterns("*.csv", "*.jsonl"))
+    rows = list(scan(clips, HUME10, split="test"))
     rows[0] = replace(rows[0], flags=("silent",))
     rows[1] = replace(rows[1], intensities=(float("nan"),) * 10)
     rows[2] = replace(rows[2], intensities=(0.2, *rows[2].intensities[1:4], 0.9, *rows[2].intensities[5:]))
@@ -158,7 +160,7 @@ def test_read_sources_takes_a_manifest_of_data_prepare(study_clips: Path, tmp_pa
         (tmp_path / "m.CSV").write_text(written, encoding="utf-8")
         found = read_sources(tmp_path / "m.CSV", HUME10)
         assert [clip.name for clip in found] == [clip.id for clip in rows[2:]]
-        assert found[0].file == study_clips / "awe" / "2.wav" and found[0].emotion == "Fear"
+        assert found[0].file == clips / "awe" / "2.wav" and found[0].emotion == "Fear"
     assert len(create_study(tmp_path / "study", tmp_path / "m.CSV", SETTINGS, 2, HUME10).rated) == 6
 
 
