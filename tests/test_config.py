@@ -25,6 +25,7 @@ class Config:
     kind: Literal["flow", "edm"] = "flow"
     init: str | None = None
     gain: tuple[float, float] = (0.0, 1.0)
+    names: tuple[str, ...] = ()
     model: Model = field(default_factory=Model)
 
 
@@ -42,7 +43,7 @@ def test_inheritance_merges_sections(config_file: Path) -> None:
 
 def test_overrides_win(config_file: Path) -> None:
     config = load_config(Config, config_file, ["model.dim=32", "init=null", "gain=[-6, 0]", "kind=edm", "rate=2"])
-    assert config == Config("b", 2.0, "edm", None, (-6.0, 0.0), Model(32, (3,)))
+    assert config == Config("b", 2.0, "edm", None, (-6.0, 0.0), model=Model(32, (3,)))
 
 
 @pytest.mark.parametrize(
@@ -78,6 +79,72 @@ def test_an_override_is_blamed_for_what_it_sets_and_for_that_alone(config_file: 
     with pytest.raises(VocalgenError) as caught:
         load_config(Config, config_file, ["model.widths=[1]", "rate=1"])
     assert str(caught.value) == f"{config_file}: model: dim: expected int, got 'wide'"
+
+
+@pytest.mark.parametrize(
+    "text", ["20240105", "2024-01-05", "0100", "1:30", "no", "null", "1e3", "a: b", "a #b", "#3", "@x", "*x", "1_000"]
+)
+def test_override_text_is_taken_as_typed(config_file: Path, text: str) -> None:
+    assert load_config(Config, config_file, [f"run={text}"]).run == text
+
+
+def test_override_text_keeps_yaml_quotes_and_null(config_file: Path) -> None:
+    quoted = load_config(Config, config_file, ["run='[a]'", 'init="null"'])
+    assert (quoted.run, quoted.init) == ("[a]", "null")
+    assert load_config(Config, config_file, ["init="]).init is None
+    assert load_config(Config, config_file, ["init=no"]).init == "no"
+    assert load_config(Config, config_file, ["names=[no, 007, 'a b', 2024-01-05]"]).names == (
+        "no", "007", "a b", "2024-01-05",
+    )  # fmt: skip
+    with pytest.raises(VocalgenError, match="override run=: run: expected str, got None"):
+        load_config(Config, config_file, ["run="])
+
+
+@pytest.mark.parametrize("text", ["0100", "+100", "1_00", "'100'"])
+def test_whole_numbers_are_read_in_base_ten(config_file: Path, text: str) -> None:
+    assert load_config(Config, config_file, [f"model.dim={text}"]).model.dim == 100
+    config_file.write_text(f"run: b\nrate: 010\nmodel: {{dim: {text}}}\n")
+    config = load_config(Config, config_file)
+    assert (config.model.dim, config.rate) == (100, 10.0)
+
+
+@pytest.mark.parametrize("text", ["1:30", "0x40", "0b101", "0o17"])
+def test_whole_numbers_of_other_bases_are_refused(config_file: Path, text: str) -> None:
+    with pytest.raises(VocalgenError, match="write whole numbers in base ten"):
+        load_config(Config, config_file, [f"model.dim={text}"])
+    config_file.write_text(f"run: b\nmodel: {{dim: {text}}}\n")
+    with pytest.raises(VocalgenError, match="write whole numbers in base ten"):
+        load_config(Config, config_file)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("20240105", "20240105"), ("2024-01-05", "2024-01-05"), ("no", "False"), ("1.5", r"1\.5")]
+)
+def test_file_values_that_are_not_text_get_the_hint_with_quotes(config_file: Path, text: str, shown: str) -> None:
+    config_file.write_text(f"run: {text}\n")
+    with pytest.raises(VocalgenError, match=f"run: expected str, got {shown}; put it in quotes"):
+        load_config(Config, config_file)
+    config_file.write_text(f"run: a\nnames: [en, {text}]\n")
+    with pytest.raises(VocalgenError, match=f"names: expected str, got {shown}; put it in quotes"):
+        load_config(Config, config_file)
+    config_file.write_text(f"run: '{text}'\n")
+    assert load_config(Config, config_file).run == text
+
+
+def test_of_repeated_overrides_the_last_is_blamed(config_file: Path) -> None:
+    with pytest.raises(VocalgenError, match="^override model.dim=x: "):
+        load_config(Config, config_file, ["model.dim=3", "rate=1", "model.dim=x"])
+    with pytest.raises(VocalgenError, match="^override model={dim: x}: "):
+        load_config(Config, config_file, ["model.dim=y", "model={dim: x}"])
+    assert load_config(Config, config_file, ["model.dim=x", "model.dim=3"]).model.dim == 3
+
+
+def test_repeated_keys_are_refused(config_file: Path) -> None:
+    with pytest.raises(VocalgenError, match="override 'model={dim: 1, dim: 2}': not valid YAML: key 'dim' is given twice"):
+        load_config(Config, config_file, ["model={dim: 1, dim: 2}"])
+    config_file.write_text("run: a\nrate: 1\nrun: b\n")
+    with pytest.raises(VocalgenError, match="key 'run' is given twice.*line 3"):
+        load_config(Config, config_file)
 
 
 def test_files_that_do_not_work(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def main_by_kind(kinds: Mapping[str, Kind], default: str, arguments: Sequence[st
 
     def choose(options: argparse.Namespace) -> Kind:
         name = read_values(options.config, options.overrides).get("kind", default)
-        if name not in kinds:
+        if not isinstance(name, str) or name not in kinds:
             raise VocalgenError(f"{options.config}: kind {name!r} is unknown; choose {', '.join(kinds)}")
         return kinds[name]
 
