@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vocalgen.errors import VocalgenError
+from vocalgen.errors import NoSpaceLeft, VocalgenError
 from vocalgen.ownership import (
     INDEX,
     TEMPORARY,
@@ -23,6 +25,13 @@ from vocalgen.ownership import (
     require_replaceable,
     seal,
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What file systems without locks answer, as some of clusters do."""
+
+_PROBE = 1 << 20
+"""Bytes that must still fit on a disk that is not full."""
 
 
 @contextmanager
@@ -46,8 +55,9 @@ def atomic_path(
         kind: what a folder is for; a folder of another kind is not replaced.
 
     Raises:
-        VocalgenError: something is at `path` that vocalgen did not write; it cannot be written (full disk, read-only
-            folder, a file where a folder should be, a device).
+        NoSpaceLeft: the disk is full, whatever exception the library that writes makes of that.
+        VocalgenError: something is at `path` that vocalgen did not write; it cannot be written (read-only folder, a
+            file where a folder should be, a device).
     """
     target = real_path(path)
     if target.exists() and not (target.is_file() or target.is_dir()):
@@ -65,8 +75,14 @@ def atomic_path(
             record(target, temporary)
             temporary.replace(target)
     except OSError as error:
-        reason = error.strerror or error
-        raise VocalgenError(f"cannot write {target}: {reason}; choose another place or free some space") from error
+        raise _unwritable(target, error) from error
+    except VocalgenError:
+        raise
+    except Exception as error:  # torch and safetensors have exceptions of their own for a full disk
+        full = _full_disk(target.parent)
+        if full is None:
+            raise
+        raise _unwritable(target, full) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -133,6 +149,28 @@ def _publish(source: Path, target: Path, kind: FolderKind, overwrite: bool | Non
         remove(target / name)
 
 
+def _unwritable(target: Path, error: OSError) -> VocalgenError:
+    kind = NoSpaceLeft if is_full_disk(error) else VocalgenError
+    return kind(f"cannot write {target}: {error.strerror or error}; choose another place or free some space")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an exception says that a disk, or the user's share of it, is full."""
+    return isinstance(error, NoSpaceLeft) or (isinstance(error, OSError) and error.errno in _FULL)
+
+
+def _full_disk(folder: Path) -> OSError | None:
+    """The error that a trial file in `folder` meets on a full disk; None where there is room."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"0" * _PROBE)
+            trial.flush()
+            os.fsync(trial.fileno())
+    except OSError as error:
+        return error if is_full_disk(error) else None
+    return None
+
+
 def _share(path: Path) -> None:
     files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
     private = [file for file in files if not file.stat().st_mode & 0o077]
@@ -187,13 +225,17 @@ def atomic_write_text(path: str | os.PathLike[str], text: str, overwrite: bool |
 
 
 @contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold `path` for one process at a time; others wait here. Ends with the process, however that ends.
+def locked(path: str | os.PathLike[str], busy: str | None = None) -> Iterator[None]:
+    """Hold `path` for one process at a time. The lock ends with the process, however that ends.
 
-    The lock is an empty file `.NAME.lock` beside `path`, which stays. Windows has no such locks: nobody waits there.
+    The lock is an empty file `.NAME.lock` beside `path`, which stays. Windows and some file systems of clusters have
+    no such locks: nobody is kept out there.
+
+    Args:
+        busy: error message where another process holds `path`; None waits for that process instead.
 
     Raises:
-        VocalgenError: the folder of `path` cannot be written.
+        VocalgenError: the folder of `path` cannot be written, or another process holds `path`.
     """
     try:
         import fcntl
@@ -205,9 +247,24 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise VocalgenError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
+        raise _unwritable(target, error) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if busy is None:
+            _lock(fcntl.flock, file, fcntl.LOCK_EX)
+        else:
+            # Forked children, such as those that load data, inherit the lock of flock and may outlive their parent.
+            try:
+                _lock(fcntl.lockf, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise VocalgenError(busy) from error
         yield
     finally:
         os.close(file)
+
+
+def _lock(take: Callable[[int, int], None], file: int, operation: int) -> None:
+    try:
+        take(file, operation)
+    except OSError as error:
+        if error.errno not in _WITHOUT_LOCKS:
+            raise

@@ -1,4 +1,4 @@
-"""The one exception that is meant for people."""
+"""Exceptions that are meant for people."""
 
 
 class VocalgenError(Exception):
@@ -6,3 +6,7 @@ class VocalgenError(Exception):
 
     The command line prints the message alone and exits with status 2; the library lets it propagate.
     """
+
+
+class NoSpaceLeft(VocalgenError):
+    """The disk, or the user's share of it, is full."""
