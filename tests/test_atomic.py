@@ -32,7 +32,10 @@ def test_atomic_path_recognises_a_full_disk_by_any_exception(tmp_path: Path, mon
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     monkeypatch.setattr(atomic, "_full_disk", lambda folder: full)
     target = tmp_path / "state"
-    with pytest.raises(NoSpaceLeft, match=f"cannot write {target}: No space left on device; "), atomic_path(target) as p:
+    with (
+        pytest.raises(NoSpaceLeft, match=f"cannot write {target}: No space left on device; "),
+        atomic_path(target) as p,
+    ):
         p.mkdir()
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
     assert not list(tmp_path.iterdir())

@@ -132,18 +132,18 @@ def test_file_values_that_are_not_text_get_the_hint_with_quotes(config_file: Pat
 
 
 def test_of_repeated_overrides_the_last_is_blamed(config_file: Path) -> None:
-    with pytest.raises(VocalgenError, match="^override model.dim=x: "):
+    with pytest.raises(VocalgenError, match=r"^override model\.dim=x: "):
         load_config(Config, config_file, ["model.dim=3", "rate=1", "model.dim=x"])
-    with pytest.raises(VocalgenError, match="^override model={dim: x}: "):
+    with pytest.raises(VocalgenError, match=r"^override model=\{dim: x\}: "):
         load_config(Config, config_file, ["model.dim=y", "model={dim: x}"])
     assert load_config(Config, config_file, ["model.dim=x", "model.dim=3"]).model.dim == 3
 
 
 def test_repeated_keys_are_refused(config_file: Path) -> None:
-    with pytest.raises(VocalgenError, match="override 'model={dim: 1, dim: 2}': not valid YAML: key 'dim' is given twice"):
+    with pytest.raises(VocalgenError, match=r"dim: 2}': not valid YAML: key 'dim' is given twice"):
         load_config(Config, config_file, ["model={dim: 1, dim: 2}"])
     config_file.write_text("run: a\nrate: 1\nrun: b\n")
-    with pytest.raises(VocalgenError, match="key 'run' is given twice.*line 3"):
+    with pytest.raises(VocalgenError, match=r"key 'run' is given twice.*line 3"):
         load_config(Config, config_file)
 
 

@@ -32,7 +32,8 @@ from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjectiv
 from vocalgen.training.classifier import ClassifierConfig
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import RUN, LoopConfig, Trainer
+from vocalgen.training.loop import LoopConfig, Trainer
+from vocalgen.training.resume import RUN
 
 SMALL_AUTOENCODER = {"latent_dim": 4, "widths": [8, 12], "depths": [1, 1], "expansion": 2}
 SMALL_TRANSFORMER = {"dim": 16, "depth": 1, "heads": 2}

@@ -24,8 +24,9 @@ from vocalgen.metrics.frechet import Statistics, frechet_distance
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.loop import LoopConfig
 from vocalgen.training.mels import ClipMels
+from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,10 @@ class AdversarialObjective(Objective, Generic[Config]):
         """See `Objective.training_data`."""
         self._require_groups(self.accelerator.num_processes)
         return self.dataset
+
+    def label_arrays(self) -> list[np.ndarray]:
+        """See `Objective.label_arrays`."""
+        return [self.labels]
 
     def _select(self, split: str) -> np.ndarray:
         """Clips of a split that are of the chosen emotions: those left out have no label greater than 0."""

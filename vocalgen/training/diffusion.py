@@ -20,7 +20,8 @@ from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.transformer import Conditioning, MelTransformer
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.latents import LatentVariants, load_codec
-from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.loop import LoopConfig
+from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 
 

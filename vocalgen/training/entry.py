@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
 from vocalgen.script import add_debug, expand_home, reported
-from vocalgen.training.loop import Objective, Trainer, plain_values, require_run_folder
+from vocalgen.training.loop import Trainer, plain_values
+from vocalgen.training.objective import Objective
+from vocalgen.training.resume import require_idle, require_run_folder
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ def _main(choose: Callable[[argparse.Namespace], Kind], arguments: Sequence[str]
         config_class, objective_class = choose(options)
         config = load_config(config_class, options.config, options.overrides)
         require_run_folder(config.loop.run)
+        if not options.dry_run:
+            require_idle(Path(config.loop.run))  # before the clips are prepared, which takes long
         try:
             objective = objective_class(config)
         except ValueError as error:  # sizes that do not fit together

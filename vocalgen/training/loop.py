@@ -6,33 +6,47 @@ import json
 import logging
 import platform
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from vocalgen import __version__
-from vocalgen.atomic import atomic_path, atomic_write_text, sweep
+from vocalgen.atomic import atomic_path, atomic_write_text, is_full_disk, sweep
 from vocalgen.data import StepSampler, collate, step_seed
-from vocalgen.errors import VocalgenError
-from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
-from vocalgen.training.record import Previews, Record
+from vocalgen.errors import NoSpaceLeft, VocalgenError
+from vocalgen.ownership import own_folder
+from vocalgen.training.objective import NonFiniteLoss, Objective
+from vocalgen.training.record import Record
+from vocalgen.training.resume import (
+    CONFIG,
+    EXPORT,
+    EXPORTED,
+    RUN,
+    STATE,
+    ResumePoints,
+    alone,
+    dependencies,
+    require_idle,
+    require_run_folder,
+    tell_changes,
+)
 
 logger = logging.getLogger(__name__)
 
+LARGEST_SEED = 2**63 - 1
 
-RUN, EXPORT = FolderKind("a training run"), FolderKind("an exported network")
-RESUME_POINT = FolderKind("a resume point", cache=True)
+_SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
+"""Kinds of distributed training that keep no whole copy of the weights, as averages and resume points need it."""
 
 
 @dataclass(frozen=True)
@@ -73,98 +87,32 @@ class LoopConfig:
         for name in ("warmup", "cooldown", "workers", "seed"):
             if getattr(self, name) < 0:
                 raise VocalgenError(f"loop.{name} is {getattr(self, name)}; it must not be negative")
+        if self.seed > LARGEST_SEED:
+            raise VocalgenError(f"loop.seed is {self.seed}; it must not exceed 2^63 - 1")
         if not 0 <= self.ema_decay < 1:
             raise VocalgenError(f"loop.ema_decay is {self.ema_decay}; it must be in [0, 1)")
         if not self.grad_clip > 0:
             raise VocalgenError(f"loop.grad_clip is {self.grad_clip}; it must be positive")
 
 
-class Objective(ABC):
-    """What a model learns from: networks, optimisers, data and one step. Subclasses live in this package.
+class Trainer:
+    """Run an objective in a run folder; run it again to go on where it stopped.
 
-    The loop calls `step` with the batch; the step calls `self.update(name, loss)` once for each optimiser.
+    Raises:
+        VocalgenError: the newest resume point is damaged, belongs to another model, or is missing where there must
+            have been one; another process trains in the folder; the launch asks for what the loop does not do.
     """
 
-    networks: dict[str, nn.Module]
-    optimizers: dict[str, Optimizer]
-    averaged: tuple[str, ...]
-    """Names of the networks that get an exponential moving average."""
-    dataset: Dataset[dict[str, Any]]
-    indices: np.ndarray
-
-    state: dict[str, Tensor] = {}
-    """What else must outlast a stop; steps replace its values."""
-
-    accelerator: Accelerator
-    grad_clip: float
-    ema: dict[str, AveragedModel]
-
-    def training_data(self) -> Dataset[dict[str, Any]]:
-        """What batches are drawn from; called once, when training begins."""
-        return self.dataset
-
-    @abstractmethod
-    def step(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Learn from one batch; returns scalars to log."""
-
-    @abstractmethod
-    def forward_once(self) -> None:
-        """One clip through the trained network, for counting FLOPs."""
-
-    @abstractmethod
-    def export(self, folder: Path) -> None:
-        """Write the averaged model for use."""
-
-    def preview(self, step: int) -> Previews:
-        """Pictures and sounds of the averaged model."""
-        return Previews({}, {}, 24_000)
-
-    def alarms(self, means: dict[str, float]) -> list[str]:
-        """Warnings about the means of the latest steps."""
-        return []
-
-    def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
-        """Names of the batch's clips, for the message when a loss is not finite."""
-        return [str(int(index)) for index in batch["index"]]
-
-    def update(self, optimizer: str, loss: Tensor, *networks: str) -> Tensor:
-        """Backward, clip and step one optimiser; returns the gradient norm of `networks`."""
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"{optimizer} loss", loss.item())
-        self.optimizers[optimizer].zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        parameters = [p for name in networks for p in self.networks[name].parameters()]
-        norm = self.accelerator.clip_grad_norm_(parameters, self.grad_clip)
-        if not torch.isfinite(norm) and self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips such steps
-            raise NonFiniteLoss(f"{optimizer} gradient norm", norm.item())
-        self.optimizers[optimizer].step()
-        return norm
-
-    def average(self, network: str) -> Any:
-        """The averaged network, ready for use."""
-        return self.ema[network].module.eval()  # type: ignore[operator]
-
-    def plain(self, network: str) -> Any:
-        """A network without the wrappers of distributed or compiled training."""
-        return self.accelerator.unwrap_model(self.networks[network], keep_torch_compile=False)
-
-
-class NonFiniteLoss(Exception):
-    """A loss or gradient became NaN or infinite."""
-
-    def __init__(self, name: str, value: float) -> None:
-        super().__init__(f"{name} is {value}")
-
-
-class Trainer:
-    """Run an objective in a run folder; run it again to go on where it stopped."""
-
     def __init__(self, objective: Objective, config: LoopConfig, resolved: Any) -> None:
-        self.objective, self.config = objective, config
+        self.objective, self.config, self.settings = objective, config, plain_values(resolved)
         # Said outright, several processes on a CPU find each other however they were launched.
         self.accelerator = objective.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
+        _require_plain_launch(self.accelerator)
         self.run = Path(config.run)
         require_run_folder(self.run)
+        self.points = ResumePoints(self.run, config.keep)
+        if self.accelerator.is_main_process:
+            require_idle(self.run)
         objective.grad_clip = config.grad_clip
         for name, network in objective.networks.items():
             objective.networks[name] = self.accelerator.prepare_model(network)
@@ -174,36 +122,56 @@ class Trainer:
             name: AveragedModel(objective.plain(name), multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
             for name in objective.averaged
         }
-        self.base_rates = {
-            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in objective.optimizers.items()
+        self.options = {
+            name: [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+            for name, optimizer in objective.optimizers.items()
         }
         self.step = self._resume()
-        if self.accelerator.is_main_process:
-            own_folder(self.run, RUN)
-            for folder in (self.run, self.run / "state", self.run / "samples"):
-                sweep(folder)
-            self._describe(resolved)
 
     def train(self) -> None:
         """Train to `config.steps`, then export.
 
         Raises:
-            VocalgenError: a loss is not finite; the message names the step and the clips of the batch.
+            NoSpaceLeft: the disk is full; the message names the last step that is safe.
+            VocalgenError: a loss is not finite, and the message names the step and the clips of the batch; another
+                process trains in the run folder.
         """
-        config, objective = self.config, self.objective
-        sampler = StepSampler(
-            objective.indices,
+        data = self.objective.training_data()
+        self._batches()  # refuses impossible batches before the run folder is made
+        with alone(self.run) if self.accelerator.is_main_process else nullcontext(), self._full_disk_told():
+            if self.points.newest() > self.step:  # another process has trained here in the meantime
+                self.step = self._resume()
+            if self.step > self.config.steps:
+                logger.warning(
+                    "loop.steps is %d, but %s is at step %d; nothing is trained", self.config.steps, self.run, self.step
+                )
+            record = None
+            if self.accelerator.is_main_process:
+                own_folder(self.run, RUN)
+                for folder in (self.run, self.run / STATE, self.run / "samples"):
+                    sweep(folder)
+                self._describe()
+                record = Record(self.run, self.step)
+            self._train(data, record)
+            self._save()
+            if record is not None:
+                record.close()
+
+    def _batches(self) -> StepSampler:
+        config, accelerator = self.config, self.accelerator
+        return StepSampler(
+            self.objective.indices,
             config.batch_size,
             config.seed,
-            self.step,
+            min(self.step, config.steps),
             config.steps,
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
+            accelerator.process_index,
+            accelerator.num_processes,
         )
-        loader = DataLoader(
-            objective.training_data(), batch_sampler=sampler, collate_fn=collate, num_workers=config.workers
-        )
-        record = Record(self.run, self.step) if self.accelerator.is_main_process else None
+
+    def _train(self, data: Dataset[dict[str, Any]], record: Record | None) -> None:
+        config, objective = self.config, self.objective
+        loader = DataLoader(data, batch_sampler=self._batches(), collate_fn=collate, num_workers=config.workers)
         window: list[dict[str, Tensor]] = []
         since = time.perf_counter()
         for network in objective.networks.values():
@@ -235,9 +203,20 @@ class Trainer:
                     record.previews(self.step, objective.preview(self.step))
             if self.step % config.save_every == 0 or self.step == config.steps:
                 self._save()
-        self._save()
-        if record is not None:
-            record.close()
+
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # libraries may have wrapped it in their own
+            if not is_full_disk(error):
+                raise
+            safe = self.points.newest()
+            last = f"step {safe} is the last safe one ({self.points.folder(safe)})" if safe else "no step is safe yet"
+            raise NoSpaceLeft(
+                f"no space left on device for {self.run} at step {self.step}: {last}; free some space and repeat the "
+                f"command to go on"
+            ) from error
 
     def _seed(self, stream: int) -> int:
         return step_seed(self.config.seed + 1 + stream, self.step * 4096 + self.accelerator.process_index)
@@ -248,8 +227,8 @@ class Trainer:
         if config.cooldown:
             factor = min(factor, (config.steps - self.step) / config.cooldown)
         for name, optimizer in self.objective.optimizers.items():
-            for group, base in zip(optimizer.param_groups, self.base_rates[name], strict=True):
-                group["lr"] = base * factor
+            for group, options in zip(optimizer.param_groups, self.options[name], strict=True):
+                group["lr"] = options["lr"] * factor
 
     def _log(self, window: list[dict[str, Tensor]], rate: float, record: Record | None) -> None:
         means = {
@@ -261,16 +240,13 @@ class Trainer:
             for line in self.objective.alarms(means):
                 logger.warning("step %d: %s", self.step, line)
 
-    def _state_path(self, step: int) -> Path:
-        return self.run / "state" / f"step-{step}"
-
     def _save(self) -> None:
         self.accelerator.wait_for_everyone()
         if not self.accelerator.is_main_process:
             return
-        if not self._state_path(self.step).exists():
+        if not self.points.folder(self.step).exists():
             self._save_state()
-        with atomic_path(self.run / "export", kind=EXPORT) as folder:
+        with atomic_path(self.run / EXPORT, kind=EXPORTED) as folder:
             folder.mkdir()
             self.objective.export(folder)
 
@@ -282,32 +258,27 @@ class Trainer:
             "ema": {name: average.state_dict() for name, average in objective.ema.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in objective.optimizers.items()},
             "objective": objective.state,
+            "dependencies": self.dependencies,
         }
         if self.accelerator.scaler is not None:  # float16
             state["scaler"] = self.accelerator.scaler.state_dict()
-        with atomic_path(self._state_path(self.step), kind=RESUME_POINT) as folder:
-            folder.mkdir()
-            torch.save(state, folder / "state.pt")
-        for old in self._saved()[: -self.config.keep]:
-            remove(self._state_path(old))
+        self.points.save(self.step, state)
 
-    def _saved(self) -> list[int]:
-        folders = self.run.glob("state/step-*")
-        return sorted(int(folder.name.removeprefix("step-")) for folder in folders)
+    @cached_property
+    def dependencies(self) -> dict[str, Any]:
+        """See `resume.dependencies`."""
+        accelerator = self.accelerator
+        launch = {"processes": accelerator.num_processes, "mixed precision": accelerator.mixed_precision}
+        return dependencies(self.objective, self.settings, launch)
 
     def _resume(self) -> int:
-        saved = self._saved()
-        if not saved:
+        saved = self.points.load()
+        if saved is None:
+            if self.accelerator.is_main_process:
+                self.points.require_beginning(self.config.save_every)
             return 0
-        path = self._state_path(saved[-1]) / "state.pt"
+        path, state = saved
         objective = self.objective
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for damaged files
-            reason = " ".join(str(error).split())[:120]
-            raise VocalgenError(
-                f"{path} is damaged ({reason}); remove its folder to go on from an older one"
-            ) from error
         try:
             for name in objective.networks:
                 objective.plain(name).load_state_dict(state["networks"][name])
@@ -315,6 +286,9 @@ class Trainer:
                 average.load_state_dict(state["ema"][name])
             for name, optimizer in objective.optimizers.items():
                 optimizer.load_state_dict(state["optimizers"][name])
+                # Saved moments go on; options such as the weight decay are those of the configuration.
+                for group, options in zip(optimizer.param_groups, self.options[name], strict=True):
+                    group.update(options)
             objective.state = {name: state["objective"][name] for name in objective.state}
             if self.accelerator.scaler is not None and "scaler" in state:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -323,23 +297,29 @@ class Trainer:
                 f"{path} belongs to another model; choose a new `loop.run` folder ({str(error).splitlines()[0]})"
             ) from error
         logger.info("going on from step %d in %s", state["step"], self.run)
+        if self.accelerator.is_main_process:
+            tell_changes(state["step"], state.get("dependencies", {}), self.dependencies)
         return int(state["step"])
 
-    def _describe(self, resolved: Any) -> None:
-        atomic_write_text(self.run / "config.yaml", yaml.safe_dump(plain_values(resolved), sort_keys=False))
+    def _describe(self) -> None:
+        atomic_write_text(self.run / CONFIG, yaml.safe_dump(self.settings, sort_keys=False))
         atomic_write_text(self.run / "environment.json", json.dumps(environment(self.accelerator), indent=2))
 
 
-def require_run_folder(run: str | Path) -> None:
-    """Check that training may write into a run folder. Creates nothing.
+def _require_plain_launch(accelerator: Accelerator) -> None:
+    """Check that `accelerate launch` asks for nothing that the loop would leave undone.
 
     Raises:
-        VocalgenError: it holds files of other origin, or somebody has changed the files that a run writes.
+        VocalgenError: gradient accumulation, or weights in shards.
     """
-    require_own_folder(run, RUN, "choose a new folder as loop.run")
-    for name in ("config.yaml", "environment.json"):
-        require_replaceable(Path(run) / name)
-    require_replaceable(Path(run) / "export", kind=EXPORT)
+    if accelerator.gradient_accumulation_steps != 1:
+        raise VocalgenError(
+            f"accelerate launch: --gradient_accumulation_steps {accelerator.gradient_accumulation_steps} is not "
+            f"supported; leave it out (loop.batch_size is the number of clips per step)"
+        )
+    kind = accelerator.distributed_type.value
+    if kind in _SHARDED:
+        raise VocalgenError(f"accelerate launch: {kind} is not supported; use plain data-parallel training")
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:

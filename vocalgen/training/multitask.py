@@ -26,9 +26,10 @@ from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.augment import SpecAugment
 from vocalgen.training.classifier import load_audioset
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig, Objective
+from vocalgen.training.loop import LoopConfig
 from vocalgen.training.losses import Weighing, Weights, loss_of
 from vocalgen.training.mels import ClipMels
+from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 from vocalgen.training.waves import ClipFrames, ClipWaves
 
@@ -205,6 +206,10 @@ class MultitaskObjective(Objective):
         latest = self.accelerator.reduce(torch.stack([value.detach() for value in losses.values()]), "mean")
         self.state["history"] = torch.stack([latest, history[0]])
         return {"loss": loss, **{f"loss_{name}": value for name, value in losses.items()}, "grad_norm": norm}
+
+    def label_arrays(self) -> list[Array]:
+        """See `Objective.label_arrays`."""
+        return list(self.clips.truth.values())
 
     def clip_ids(self, batch: dict[str, Tensor]) -> list[str]:
         """Manifest ids of the batch."""

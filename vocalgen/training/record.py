@@ -18,6 +18,8 @@ from vocalgen.ownership import record
 
 logger = logging.getLogger(__name__)
 
+LOG = "metrics.jsonl"
+
 
 @dataclass(frozen=True)
 class Previews:
@@ -33,7 +35,7 @@ class Record:
     """The record of the run in a folder, written on from `step`: what was noted beyond it is forgotten."""
 
     def __init__(self, run: Path, step: int) -> None:
-        self.samples, self.log = run / "samples", run / "metrics.jsonl"
+        self.samples, self.log = run / "samples", run / LOG
         self.tracker = _tracker(run, step)
         record(self.log, grows=True)
         if self.log.is_file():
@@ -74,11 +76,42 @@ class Record:
         return self.samples / f"{name.replace('/', '-')}.{suffix}"
 
     def _forget_after(self, step: int) -> None:
-        """Drop the lines of steps that will be taken again, and a line that a kill cut short."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        if len(kept) < len(lines):
-            atomic_write_text(self.log, "".join(kept))
+        """Drop the lines of steps that will be taken again, and lines that a kill or a power failure damaged."""
+        entries, damaged = read_log(self.log)
+        if damaged:
+            logger.warning(
+                "%s: dropped %d damaged line%s (torn or not JSON), first line %d",
+                *(self.log, len(damaged), "s" * (len(damaged) > 1), damaged[0]),
+            )
+        kept = [line for logged, line in entries if logged <= step]
+        if damaged or len(kept) < len(entries):
+            atomic_write_text(self.log, "".join(f"{line}\n" for line in kept))
+
+
+def read_log(path: Path) -> tuple[list[tuple[int, str]], list[int]]:
+    """Steps and lines of a `metrics.jsonl`, and the numbers of lines that are damaged; nothing where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return [], []
+    *lines, torn = text.split("\n")  # every line ends in a line feed, so that a kill leaves what comes after the last
+    entries, damaged = [], []
+    for number, line in enumerate(lines, 1):
+        step = _step_of(line)
+        if step is None:
+            damaged.append(number)
+        else:
+            entries.append((step, line))
+    return entries, damaged + [len(lines) + 1] * bool(torn)
+
+
+def _step_of(line: str) -> int | None:
+    """Step of a line of the log; None where the line is damaged."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
 def _tracker(run: Path, step: int) -> Any:
