@@ -27,10 +27,26 @@ with locked(sys.argv[1], busy="busy"):
     time.sleep(60)
 """
 
+WRITERS = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from vocalgen.atomic import atomic_path
+from vocalgen.errors import NoSpaceLeft
+big = {"x": torch.zeros(500_000)}
+for write in (lambda p: torch.save(big, p), lambda p: save_file(big, p), lambda p: p.write_bytes(bytes(2_000_000))):
+    try:
+        with atomic_path(Path(sys.argv[1]) / "x") as part:
+            write(part)
+    except NoSpaceLeft as error:
+        print(str(error).removesuffix("choose another place or free some space"))
+assert not list(Path(sys.argv[1]).iterdir())
+"""
+
 
 def test_atomic_path_recognises_a_full_disk_by_any_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(atomic, "_full_disk", lambda folder: full)
+    monkeypatch.setattr(atomic, "_has_no_room", lambda folder: True)
     target = tmp_path / "state"
     with (
         pytest.raises(NoSpaceLeft, match=f"cannot write {target}: No space left on device; "),
@@ -45,6 +61,17 @@ def test_atomic_path_recognises_a_full_disk_by_its_error_number(tmp_path: Path) 
     for number in (errno.ENOSPC, errno.EDQUOT):
         with pytest.raises(NoSpaceLeft), atomic_path(tmp_path / "x"):
             raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a file system of its own")
+def test_atomic_path_recognises_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    mount = f"mount -t tmpfs -o size=1m none {tmp_path}/disk"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("may not mount a file system here")
+    command = ["unshare", "-rm", "sh", "-c", f"{mount} && exec {sys.executable} -c '{WRITERS}' {tmp_path}/disk"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    assert said.stdout.splitlines() == [f"cannot write {tmp_path}/disk/x: No space left on device; "] * 3, said.stderr
 
 
 def test_atomic_path_lets_other_exceptions_pass_where_there_is_room(tmp_path: Path) -> None:

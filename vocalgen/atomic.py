@@ -79,10 +79,9 @@ def atomic_path(
     except VocalgenError:
         raise
     except Exception as error:  # torch and safetensors have exceptions of their own for a full disk
-        full = _full_disk(target.parent)
-        if full is None:
+        if not (is_full_disk(error) or _has_no_room(target.parent)):
             raise
-        raise _unwritable(target, full) from error
+        raise _unwritable(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -154,21 +153,30 @@ def _unwritable(target: Path, error: OSError) -> VocalgenError:
     return kind(f"cannot write {target}: {error.strerror or error}; choose another place or free some space")
 
 
-def is_full_disk(error: BaseException) -> bool:
-    """Whether an exception says that a disk, or the user's share of it, is full."""
-    return isinstance(error, NoSpaceLeft) or (isinstance(error, OSError) and error.errno in _FULL)
+def is_full_disk(error: BaseException | None) -> bool:
+    """Whether an exception, or what it came from, says that a disk, or the user's share of it, is full."""
+    while error is not None:
+        told = str(error)
+        if (
+            isinstance(error, NoSpaceLeft)
+            or (isinstance(error, OSError) and error.errno in _FULL)
+            or any(f"(os error {number})" in told or os.strerror(number) in told for number in _FULL)
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
-def _full_disk(folder: Path) -> OSError | None:
-    """The error that a trial file in `folder` meets on a full disk; None where there is room."""
+def _has_no_room(folder: Path) -> bool:
+    """Whether a trial file in `folder` meets a full disk: torch does not say why it could not write."""
     try:
         with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"0" * _PROBE)
             trial.flush()
             os.fsync(trial.fileno())
     except OSError as error:
-        return error if is_full_disk(error) else None
-    return None
+        return is_full_disk(error)
+    return False
 
 
 def _share(path: Path) -> None:
