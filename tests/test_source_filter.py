@@ -111,6 +111,46 @@ def test_it_learns_to_read_the_pitch() -> None:
     assert read.f0[:, 6:-6].median(1).values.tolist() == pytest.approx([120.0, 240.0, 480.0], rel=0.03)
 
 
+def steady(*f0: float) -> Tensor:
+    """Log-mels (B, n_mels, 24) of steady pulses."""
+    pitch = torch.tensor(f0)[:, None].expand(-1, 24)
+    return LogMel()(0.1 * pulse_train(pitch, torch.zeros(len(f0)), RATE, HOP))
+
+
+def test_pitch_distance_of_equal_mels_is_the_entropy_of_what_is_read() -> None:
+    vocoder, mel = tiny(), steady(150.0, 310.0)
+    with torch.no_grad():
+        vocoder.pitch_head.bias[-1] = 3.0  # periodic, so that the pitch counts
+        logits = vocoder._read_pitch(mel)[1].double()
+        classes, periodic = logits[..., :-1].softmax(-1), logits[..., -1].sigmoid()
+        weight = (2 * periodic - 1).clamp(min=0)
+        entropy = -(classes * classes.log()).sum(-1)
+        voicing = -(periodic * periodic.log() + (1 - periodic) * (1 - periodic).log())
+        expected = (entropy * weight).sum() / weight.sum() + voicing.mean()
+        equal = vocoder.pitch_distance(mel, mel)
+        assert weight.sum() > 1
+        assert equal.item() == pytest.approx(expected.item(), rel=1e-4)
+        for other in (steady(155.0, 310.0), mel + 0.3 * torch.randn(mel.shape), mel.flip(0)):
+            assert vocoder.pitch_distance(mel, other) > equal
+
+
+def test_pitch_distance_teaches_the_decoded_mel_alone() -> None:
+    vocoder = tiny().requires_grad_(False)
+    target, decoded = steady(150.0).requires_grad_(), steady(170.0).requires_grad_()
+    vocoder.pitch_distance(target, decoded).backward()
+    assert target.grad is None and decoded.grad is not None and decoded.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in vocoder.parameters())
+
+
+def test_pitch_distance_rises_with_the_shift_of_the_pitch(root: Path) -> None:
+    vocoder = load_vocoder(root / "checkpoints" / "emogator-diffusion-24k" / "vocoder", MEL_24K)
+    with torch.no_grad():
+        target = steady(220.0)
+        shifted = [float(vocoder.pitch_distance(target, steady(220.0 * 2 ** (n / 12)))) for n in (0, 0.5, 1, 4)]
+    assert shifted == sorted(shifted)
+    assert shifted[2] > shifted[0] + 0.5
+
+
 def test_saved_and_loaded(tmp_path: Path, wave: Tensor) -> None:
     vocoder, mel = tiny(), LogMel()(wave)
     vocoder.save_pretrained(tmp_path)

@@ -156,7 +156,8 @@ def test_conditions_are_dropped_per_sample(corpus: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "name",
     [
-        "autoencoder", "autoencoder_16k", "autoencoder_decoder", "classifier",
+        "autoencoder", "autoencoder_16k", "autoencoder_decoder", "autoencoder_pitch", "autoencoder_pitch_decoder",
+        "classifier",
         "diffusion", "diffusion_16k", "diffusion_edm", "diffusion_mel",
     ],
 )  # fmt: skip

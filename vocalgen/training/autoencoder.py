@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -133,7 +134,7 @@ class AutoencoderObjective(Objective):
 
     def preview(self, step: int) -> Previews:
         """Four training clips beside their reconstructions."""
-        mel = self._windows(4)
+        (mel,) = self._windows(4)
         output, _, _ = self.average("autoencoder")(mel)
         pictures = {f"clip{i}": torch.cat([mel[i], output[i]], dim=1) for i in range(len(mel))}
         sounds = {f"clip{i}": wave for i, wave in enumerate(griffin_lim(output, self.config.mel))}
@@ -146,7 +147,7 @@ class AutoencoderObjective(Objective):
             average.save_pretrained(folder)
             return
         with torch.no_grad():
-            latents = torch.cat([average.encode(part)[0].flatten(0, 1) for part in self._windows(384).split(32)])
+            latents = torch.cat([average.encode(part)[0].flatten(0, 1) for part in self._windows(384)])
         average.latent_mean.copy_(latents.mean(0))
         average.latent_std.copy_(latents.std(0))
         average.save_pretrained(folder)
@@ -166,16 +167,24 @@ class AutoencoderObjective(Objective):
         return autoencoder
 
     def _pitch_reader(self, folder: str) -> SourceFilterVocoder:
+        if not Path(folder).is_dir():
+            raise VocalgenError(
+                f"pitch_of: there is no folder {folder}; train a source-filter vocoder with recipes/train_vocoder.py"
+            )
         reader = load_vocoder(folder, self.config.mel)
         if not isinstance(reader, SourceFilterVocoder):
-            raise VocalgenError(f"pitch_of: {folder} is a {type(reader).__name__}, which has no pitch head")
+            raise VocalgenError(
+                f"pitch_of: {folder} is a {type(reader).__name__}, which has no pitch head; give the folder of a "
+                f"source-filter vocoder"
+            )
         return reader
 
-    def _windows(self, count: int) -> Tensor:
-        """Log-mels of whole training clips, chosen evenly: (count, n_mels, frames of two seconds)."""
+    def _windows(self, count: int) -> Iterator[Tensor]:
+        """Log-mels of whole training clips, chosen evenly, in parts of up to 32: (B, n_mels, frames of two seconds)."""
         samples = 2 * self.config.mel.sample_rate // (16 * self.config.mel.hop_length) * 16 * self.config.mel.hop_length
         whole = WaveWindows(self.cache, samples, "start")
         chosen = self.indices[:: max(len(self.indices) // count, 1)][:count]
-        waves = torch.stack([whole[(int(index), 0)]["wave"] for index in chosen])
         device = next(self.average("autoencoder").parameters()).device
-        return self.log_mel.to(device)(waves.to(device))
+        for start in range(0, len(chosen), 32):
+            waves = torch.stack([whole[(int(index), 0)]["wave"] for index in chosen[start : start + 32]])
+            yield self.log_mel.to(device)(waves.to(device))
