@@ -16,8 +16,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import float32_default
 
 
+@float32_default()
 def load_strictly(folder: Path, build: Callable[[dict[str, Any]], nn.Module]) -> Any:
     """The network that `build` makes of config.json with the stored weights: float32, evaluation mode, frozen.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vocalgen.float32 import normal
 from vocalgen.generation.samplers import SOLVERS, guided, karras_sigmas
 from vocalgen.generation.settings import Sampling
 from vocalgen.generation.synthesis import Synthesis, Synthesiser
@@ -80,7 +81,7 @@ class DiffusionSynthesis(Synthesis):
     def _noise(self, seed: int) -> Tensor:
         """Starting noise of one clip."""
         shape = (int(self.transformer.config.length), int(self.transformer.config.in_channels))
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        return normal(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def require_one_front_end(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vocalgen.float32 import normal
 from vocalgen.generation.settings import require_no_duration
 from vocalgen.generation.synthesis import Synthesis
 from vocalgen.models.vocoder import vocoder_mel
@@ -37,7 +38,7 @@ class GANSynthesis(Synthesis):
 
     def latents(self, generators: Sequence[torch.Generator]) -> Tensor:
         """z (B, z_dim), each from a generator of its own."""
-        z = torch.stack([torch.randn(int(self.generator.config.z_dim), generator=own) for own in generators])
+        z = torch.stack([normal(int(self.generator.config.z_dim), generator=own) for own in generators])
         return z.to(self.generator.device, self.generator.dtype)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vocalgen.emotions import Condition
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import float32_default
 from vocalgen.generation.settings import Settings, require_seeds
 from vocalgen.generation.synthesis import Synthesis
 
@@ -26,6 +27,7 @@ class End(NamedTuple):
 
 
 @torch.no_grad()
+@float32_default()
 def interpolate(
     synthesis: Synthesis, start: End, end: End, steps: int, settings: Settings | None = None
 ) -> list[NDArray[np.float32]]:

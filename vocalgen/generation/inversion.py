@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import float32_default, normal
 from vocalgen.generation.stylegan2 import StyleGAN2Synthesis
 from vocalgen.mel import LogMel
 
@@ -43,6 +44,7 @@ class Inversion:
     start: float
 
 
+@float32_default()
 def invert(
     synthesis: StyleGAN2Synthesis,
     wave: NDArray[np.float32],
@@ -69,7 +71,7 @@ def invert(
     random = torch.Generator().manual_seed(seed)
     condition = intensities[None].to(device)
     with torch.no_grad():
-        z = torch.randn(SAMPLES, int(generator.config.z_dim), generator=random).to(device)
+        z = normal(SAMPLES, int(generator.config.z_dim), generator=random).to(device)
         cloud = generator.mapping(z, condition.expand(SAMPLES, -1))
         centre, spread = cloud.mean(0), (cloud - cloud.mean(0)).square().sum(1).mean().sqrt()
     _, noise = synthesis.randomness([seed])
@@ -82,7 +84,7 @@ def invert(
         done = step / steps
         optimizer.param_groups[0]["lr"] = RATE * min(1.0, (1 - done) / RAMP_DOWN, (done + 1 / steps) / RAMP_UP)
         jitter = float(spread) * JITTER * max(0.0, 1 - done / JITTER_UNTIL) ** 2
-        moved = w + jitter * torch.randn(w.shape, generator=random).to(device)
+        moved = w + jitter * normal(*w.shape, generator=random).to(device)
         loss = _distance(synthesis.render(moved, noise)[0], target)
         optimizer.zero_grad()
         loss.backward()

@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from transformers import SpeechT5HifiGan
 
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import float32_default
 from vocalgen.generation.checkpoint import DEFAULT_MODEL, resolve_checkpoint
 from vocalgen.generation.diffusion import DiffusionSynthesis, require_one_front_end
 from vocalgen.generation.gan import require_front_end
@@ -43,6 +44,7 @@ class BurstPipeline(DiffusionPipeline, Synthesis):
     """What the pipelines share: loading, and the settings of the checkpoint."""
 
     @classmethod
+    @float32_default()
     def from_pretrained(cls, name: str | Path | None = None, **options: Any) -> BurstPipeline:
         """Load a shipped model by name (default: the diffusion model of thirty emotions), a folder, or a hub id.
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from vocalgen import audio
 from vocalgen.emotions import Condition, Vocabulary, match_vocabulary, parse_condition
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import float32_default
 from vocalgen.generation.settings import Settings, require_duration, require_seeds, settings
 from vocalgen.mel import MelConfig
 from vocalgen.models.vocoder import vocode
@@ -205,6 +206,7 @@ class Synthesis(ABC):
         )
 
     @torch.no_grad()
+    @float32_default()
     def mels(
         self,
         conditions: Sequence[Condition],
@@ -241,6 +243,7 @@ class Synthesis(ABC):
             parts.append(tile[: len(rows)])
         return torch.cat(parts)
 
+    @float32_default()
     def waves(self, mels: Tensor) -> NDArray[np.float32]:
         """Vocode (n, n_mels, frames) -> (n, frames * hop_length) float32.
 

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from vocalgen.float32 import normal
+
 Network = Callable[[Tensor, Tensor, Any], Tensor]
 """(noisy sample, (B,) noise label, condition) -> output of the sample's shape."""
 
@@ -107,4 +109,4 @@ def _like(level: Tensor, x: Tensor) -> Tensor:
 
 
 def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+    return normal(*like.shape, generator=generator).to(like.dtype)

@@ -12,10 +12,12 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import float32_default, uniform
 from vocalgen.mel import MEL_24K, MelConfig, mel_filterbank
 
 
 @torch.no_grad()
+@float32_default()
 def griffin_lim(
     log_mel: Tensor, config: MelConfig = MEL_24K, n_iter: int = 32, momentum: float = 0.99, seed: int = 0
 ) -> Tensor:
@@ -40,7 +42,7 @@ def griffin_lim(
         )
     amplitude = linear_amplitude(log_mel, config)
     generator = torch.Generator().manual_seed(seed)
-    angle = torch.rand(amplitude.shape[1:], generator=generator).to(log_mel.device) * (2 * torch.pi)
+    angle = uniform(*amplitude.shape[1:], generator=generator).to(log_mel.device) * (2 * torch.pi)
     rotation = torch.polar(torch.ones_like(angle), angle).expand(amplitude.shape)
     return istft(amplitude * consistent_phase(amplitude, rotation, config, n_iter, momentum), config)
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from vocalgen.float32 import normal
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.classifier import Recogniser, halve, mask_of
 
@@ -211,8 +212,8 @@ def audioset_bands(mel: MelConfig) -> tuple[Tensor, Tensor]:
     weight = torch.zeros(BANDS, mel.n_mels, dtype=torch.float64)
     weight[torch.arange(BANDS), upper - 1], weight[torch.arange(BANDS), upper] = 2 * (1 - share), 2 * share
     random = torch.Generator().manual_seed(0)
-    here = LogMel(mel)(torch.randn(1, 4 * mel.sample_rate, generator=random))[0].double().mean(1)
-    there = (RATE / mel.sample_rate) ** 0.5 * torch.randn(4 * RATE, generator=random)
+    here = LogMel(mel)(normal(1, 4 * mel.sample_rate, generator=random))[0].double().mean(1)
+    there = (RATE / mel.sample_rate) ** 0.5 * normal(4 * RATE, generator=random)
     level = audioset_log_mel(there, banks.float()).double().mean(1)
     covered = centres <= mel.f_max
     bias = torch.where(covered, level - weight @ here, math.log(FLOOR))

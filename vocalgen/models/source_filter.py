@@ -19,6 +19,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from vocalgen.float32 import normal
 from vocalgen.mel import MelConfig, mel_filterbank
 from vocalgen.models.autoencoder import ConvNeXtBlock
 from vocalgen.models.griffin_lim import consistent_phase, istft, linear_amplitude, stft, unit
@@ -169,7 +170,7 @@ class SourceFilterVocoder(ModelMixin, ConfigMixin):
         weights = classes.gather(-1, near)
         place = (weights * near).sum(-1) / weights.sum(-1)
         batch, frames = place.shape
-        noise = torch.randn(frames * self.front_end.hop_length, generator=torch.Generator().manual_seed(0))
+        noise = normal(frames * self.front_end.hop_length, generator=torch.Generator().manual_seed(0))
         return Source(
             self.config.f_min * 2 ** (place / self.config.bins_per_octave),
             logits[..., -1].sigmoid(),

@@ -200,7 +200,7 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
 
     def noise(self, generator: torch.Generator | None = None) -> list[Tensor]:
         """What is random in the synthesis of one clip besides z: (2, *size) on the CPU for each size."""
-        return [torch.randn(2, *size, generator=generator) for size in self.sizes]
+        return [torch.randn(2, *size, generator=generator, dtype=torch.float32) for size in self.sizes]
 
     def forward(self, z: Tensor, intensities: Tensor, noise: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Clips, and their styles for path lengths.
@@ -247,7 +247,7 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
     def measure_means(self, count: int = 1024, seed: int = 0) -> None:
         """Take the mean w of each emotion, which truncation needs, from `count` random z: when training is over."""
         random = torch.Generator().manual_seed(seed)
-        z = torch.randn(count, int(self.config.z_dim), generator=random).to(self.w_average)
+        z = torch.randn(count, int(self.config.z_dim), generator=random, dtype=torch.float32).to(self.w_average)
         for mean, condition in zip(self.w_average, torch.eye(len(self.w_average)).to(self.w_average), strict=True):
             mean.copy_(self.mapping(z, condition.expand(count, -1)).mean(0))
 

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from vocalgen.float32 import uniform
 from vocalgen.models.classifier import ResidualBlock, ResidualClassifier
 
 Copies = tuple[Tensor, Tensor]
@@ -49,7 +50,7 @@ def _copies(few: int, many: int, groups: int, generator: torch.Generator) -> Cop
         raise ValueError(f"a stage of {few} channels cannot become one of {many} (both must be multiples of {groups})")
     own = torch.arange(many // groups) % (few // groups)
     source = (torch.arange(groups)[:, None] * (few // groups) + own).flatten()
-    weight = 0.5 + torch.rand(many, generator=generator)
+    weight = 0.5 + uniform(many, generator=generator)
     return source, weight / torch.zeros(few).index_add_(0, source, weight)[source]
 
 

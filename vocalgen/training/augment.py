@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import uniform
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ def shift_frames(mel: Tensor, largest: int, floor: float, generator: torch.Gener
 
 def change_gain(mel: Tensor, largest_db: float, floor: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
     """Make clips louder or softer by up to `largest_db`; what is silent stays so."""
-    uniform = 2 * torch.rand(len(mel), 1, generator=generator, device=mel.device) - 1
-    gain = (uniform * _chosen(mel, share, generator))[..., None] * (largest_db * math.log(10) / 20)
+    share_of_gain = 2 * uniform(len(mel), 1, generator=generator) - 1
+    gain = (share_of_gain * _chosen(mel, share, generator))[..., None] * (largest_db * math.log(10) / 20)
     return torch.where(mel > floor, (mel + gain).clamp(min=floor), mel)
 
 
@@ -98,7 +99,7 @@ def mask(mel: Tensor, axis: int, largest: int, value: float, generator: torch.Ge
     size, count = mel.shape[axis], len(mel)
     width = torch.randint(0, largest + 1, (count, 1), generator=generator, device=mel.device)
     width = width * _chosen(mel, share, generator)
-    start = torch.rand(count, 1, generator=generator, device=mel.device) * (size - width + 1)
+    start = uniform(count, 1, generator=generator) * (size - width + 1)
     place = torch.arange(size, device=mel.device)
     hidden = (place >= start.floor()) & (place < start.floor() + width)
     return mel.masked_fill(hidden.unsqueeze(3 - axis), value)
@@ -108,4 +109,4 @@ def _chosen(mel: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """(B, 1) of ones for about `share` of the clips and zeros; draws nothing where all are chosen."""
     if share >= 1:
         return torch.ones(len(mel), 1, dtype=torch.long, device=mel.device)
-    return (torch.rand(len(mel), 1, generator=generator, device=mel.device) < share).long()
+    return (uniform(len(mel), 1, generator=generator) < share).long()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vocalgen.data import WaveWindows
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import normal
 from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
@@ -100,7 +101,7 @@ class AutoencoderObjective(Objective):
         config = self.config
         mel = self.log_mel.to(batch["wave"].device)(batch["wave"])
         shape = (len(mel), mel.shape[-1] // self.plain("autoencoder").downsampling, config.model.latent_dim)
-        noise = torch.randn(shape, generator=generator, device=mel.device)
+        noise = normal(*shape, generator=generator)
         output, mean, log_variance = self.networks["autoencoder"](mel, noise)
         l1 = (output - mel).abs().mean()
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vocalgen.data import WaveCache, collate
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import uniform
 from vocalgen.mel import MelConfig
 from vocalgen.models.classifier import MelClassifier, Recogniser, ResidualClassifier
 from vocalgen.models.mobilenet import MobileNetClassifier
@@ -311,7 +312,7 @@ def mixup(
     if alpha <= 0:
         return mel, frames, target
     # A beta variable from uniform ones (Johnk), because torch's own takes no generator.
-    u, v = torch.rand(2, 16, len(mel), generator=generator, device=mel.device).clamp(min=1e-30).log() / alpha
+    u, v = uniform(2, 16, len(mel), generator=generator).clamp(min=1e-30).log() / alpha
     inside = torch.logaddexp(u, v) <= 0
     first = inside.float().argmax(0, keepdim=True)
     weight = torch.sigmoid(u - v).gather(0, first)[0]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vocalgen.data import WaveCache, WaveWindows
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import normal, uniform
 from vocalgen.generation.loading import load_part
 from vocalgen.generation.samplers import dpmpp_2m, guided, karras_sigmas
 from vocalgen.mel import MelConfig
@@ -139,7 +140,7 @@ class DiffusionObjective(Objective):
         clean = batch["x"]
 
         def dropped(share: float) -> Tensor:
-            return torch.rand(len(clean), generator=generator, device=clean.device) < share
+            return uniform(len(clean), generator=generator) < share
 
         seconds = torch.where(dropped(self.config.seconds_dropout), torch.nan, batch["seconds"].float())
         condition = Conditioning(batch["intensities"], ~dropped(self.config.emotion_dropout), seconds)
@@ -159,7 +160,7 @@ class DiffusionObjective(Objective):
             torch.full((count,), torch.nan, device=device),
         )
         sigmas = karras_sigmas(16)
-        noise = torch.randn(count, *self.shape, generator=torch.Generator().manual_seed(0)).to(device)
+        noise = normal(count, *self.shape, generator=torch.Generator().manual_seed(0)).to(device)
         sample = dpmpp_2m(guided(network, self.preconditioning, condition), noise * sigmas[0], sigmas)
         codec = self.autoencoder.to(device)
         mels = codec.decode(codec.denormalise(sample)).clamp(min=self.config.mel.log_floor)

@@ -24,6 +24,7 @@ from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, is_full_disk, sweep
 from vocalgen.data import StepSampler, collate, step_seed
 from vocalgen.errors import NoSpaceLeft, VocalgenError
+from vocalgen.float32 import float32_default
 from vocalgen.ownership import own_folder
 from vocalgen.training.objective import NonFiniteLoss, Objective
 from vocalgen.training.record import Record
@@ -103,11 +104,13 @@ class Trainer:
             have been one; another process trains in the folder; the launch asks for what the loop does not do.
     """
 
+    @float32_default()
     def __init__(self, objective: Objective, config: LoopConfig, resolved: Any) -> None:
         self.objective, self.config, self.settings = objective, config, plain_values(resolved)
         # Said outright, several processes on a CPU find each other however they were launched.
         self.accelerator = objective.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         _require_plain_launch(self.accelerator)
+        _require_float32(objective)
         self.run = Path(config.run)
         require_run_folder(self.run)
         self.points = ResumePoints(self.run, config.keep)
@@ -128,6 +131,7 @@ class Trainer:
         }
         self.step = self._resume()
 
+    @float32_default()
     def train(self) -> None:
         """Train to `config.steps`, then export.
 
@@ -304,6 +308,21 @@ class Trainer:
     def _describe(self) -> None:
         atomic_write_text(self.run / CONFIG, yaml.safe_dump(self.settings, sort_keys=False))
         atomic_write_text(self.run / "environment.json", json.dumps(environment(self.accelerator), indent=2))
+
+
+def _require_float32(objective: Objective) -> None:
+    """Check that the networks are float32; mixed precision casts where it is safe.
+
+    Raises:
+        VocalgenError: they were made while torch had another default type.
+    """
+    for name, network in objective.networks.items():
+        other = next((p.dtype for p in network.parameters() if p.dtype != torch.float32), None)
+        if other is not None:
+            raise VocalgenError(
+                f"network {name} is {other}, but training needs float32 weights; call "
+                f"torch.set_default_dtype(torch.float32) before the objective is made"
+            )
 
 
 def _require_plain_launch(accelerator: Accelerator) -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import normal
 from vocalgen.models.mel_maps import Layout
 from vocalgen.models.msggan import MSGGANDiscriminator, MSGGANGenerator
 from vocalgen.training.adversarial import AdversarialConfig, AdversarialObjective, variety
@@ -72,7 +73,7 @@ class MSGGANObjective(AdversarialObjective[MSGGANConfig]):
         """One step on {mel (B, n_mels, L)}: the discriminator first, then the generator."""
         plain = self.plain("discriminator")
         real = plain.pyramid(batch["mel"])
-        z = torch.randn(len(batch["mel"]), self.config.model.z_dim, generator=generator, device=generator.device)
+        z = normal(len(batch["mel"]), self.config.model.z_dim, generator=generator)
         fake = self.networks["generator"](z)
 
         scores = self.networks["discriminator"]([torch.cat([a, b.detach()]) for a, b in zip(real, fake, strict=True)])
@@ -92,7 +93,7 @@ class MSGGANObjective(AdversarialObjective[MSGGANConfig]):
 
     def sample(self, average: Any, intensities: Tensor, generator: torch.Generator) -> Tensor:
         """See `AdversarialObjective.sample`."""
-        z = torch.randn(len(intensities), average.config.z_dim, generator=generator)
+        z = normal(len(intensities), average.config.z_dim, generator=generator)
         mels: Tensor = average.mels(z.to(intensities), intensities)
         return mels
 

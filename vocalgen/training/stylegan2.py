@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from vocalgen.data import WaveWindows
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import normal, uniform
 from vocalgen.generation.stylegan2 import decoded
 from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.mel_maps import Layout
@@ -237,7 +238,7 @@ class StyleGAN2Objective(AdversarialObjective[StyleGAN2Config]):
 
     def _path_length(self, made: Tensor, w: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Mean length of the gradients of random projections by w, and how far they are from their running mean."""
-        direction = torch.randn(made.shape, generator=generator, device=made.device)
+        direction = normal(*made.shape, generator=generator)
         projection = (made * direction).sum() / math.sqrt(made.shape[1] * made.shape[2])
         (slope,) = torch.autograd.grad(projection, w, create_graph=True)
         # A clip of silence alone is clamped everywhere: its slope is 0, where a root has no gradient.
@@ -249,16 +250,15 @@ class StyleGAN2Objective(AdversarialObjective[StyleGAN2Config]):
     def _latents(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
         """z with the share of the first of two latents, and noise, of a batch."""
         network: Any = self.plain("generator") if hasattr(self, "accelerator") else self.networks["generator"]
-        device = generator.device
-        z = torch.randn(count, 2, network.config.z_dim + 1, generator=generator, device=device)
-        chance, place = torch.rand(2, count, generator=generator, device=device)
+        z = normal(count, 2, network.config.z_dim + 1, generator=generator)
+        chance, place = uniform(2, count, generator=generator)
         z[:, 0, -1] = torch.where(chance < self.config.style_mixing, place, 1.0)
-        return z, [torch.randn(count, 2, *size, generator=generator, device=device) for size in network.sizes]
+        return z, [normal(count, 2, *size, generator=generator) for size in network.sizes]
 
     def sample(self, average: Any, intensities: Tensor, generator: torch.Generator) -> Tensor:
         """See `AdversarialObjective.sample`."""
-        z = torch.randn(len(intensities), average.config.z_dim, generator=generator)
-        noise = [torch.randn(len(z), 2, *size, generator=generator).to(intensities) for size in average.sizes]
+        z = normal(len(intensities), average.config.z_dim, generator=generator)
+        noise = [normal(len(z), 2, *size, generator=generator).to(intensities) for size in average.sizes]
         made: Tensor = average(z.to(intensities), intensities, noise)[0]
         if isinstance(self.codec, MelFrames):
             return made

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vocalgen.data import WaveWindows
 from vocalgen.errors import VocalgenError
+from vocalgen.float32 import normal, uniform
 from vocalgen.generation.loading import load_part, load_vocoder
 from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
@@ -133,7 +134,7 @@ class VocoderObjective(Objective):
         target = self.without_context(wave)
         log_mel, stft_loss = self.log_mel.to(wave.device), self.stft_loss.to(wave.device)
         with torch.no_grad():
-            mel = self.input_mel(wave, torch.rand(len(wave), generator=generator, device=wave.device))
+            mel = self.input_mel(wave, uniform(len(wave), generator=generator))
         output, further = self.render(wave, mel, generator)
         mel_l1 = (log_mel(output) - log_mel(target)).abs().mean()
         log_magnitude, convergence = stft_loss(output, target)
@@ -269,8 +270,8 @@ class SourceFilterObjective(VocoderObjective):
         f0, periodicity = track_pitch(
             wave, config.mel.sample_rate, config.mel.hop_length, network.config.f_min, network.config.f_max
         )
-        phase = 2 * torch.pi * torch.rand(len(wave), generator=generator, device=wave.device)
-        noise = torch.randn(wave.shape, generator=generator, device=wave.device)
+        phase = 2 * torch.pi * uniform(len(wave), generator=generator)
+        noise = normal(*wave.shape, generator=generator)
         output, logits = self.networks["generator"](mel.transpose(1, 2), Source(f0, periodicity, phase, noise))
         pitch = config.pitch_weight * network.pitch_loss(logits, f0, periodicity)
         return self.without_context(output), {"pitch": pitch}
