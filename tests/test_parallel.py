@@ -7,6 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vocalgen import audio
+from vocalgen.corpora.folder import scan
 
 SCRIPT = """
 import os, time
@@ -17,6 +24,24 @@ if __name__ == "__main__":
     print(pool.submit(os.getpid).result(), flush=True)
     pool.submit(time.sleep, 600)
     time.sleep(600)
+"""
+
+UNGUARDED = """
+import multiprocessing, operator, sys
+
+print("script runs", flush=True)
+if sys.argv[1] != "default":
+    multiprocessing.set_start_method(sys.argv[1])
+from vocalgen.corpora.parallel import parallel_map
+
+print(sum(parallel_map(operator.neg, list(range(100)), 2, 10)))
+"""
+
+UNGUARDED_CACHE = """
+import sys
+from vocalgen.data import CacheConfig, WaveCache
+
+print(len(WaveCache.of(sys.argv[1], sys.argv[2], CacheConfig(sample_rate=8000))))
 """
 
 
@@ -43,3 +68,27 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: object) -> None:
     while alive(worker) and time.monotonic() < limit:
         time.sleep(0.05)
     assert not alive(worker)
+
+
+@pytest.mark.parametrize("method", ["default", "spawn", "forkserver"])
+def test_parallel_map_works_in_a_script_without_a_main_guard(tmp_path: Path, method: str) -> None:
+    """The script runs once: no process starts it again."""
+    script = tmp_path / "plain.py"
+    script.write_text(UNGUARDED)
+    ended = subprocess.run([sys.executable, script, method], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("script runs\n-4950\n", "")
+
+
+def test_wave_cache_is_built_by_a_script_without_a_main_guard(tmp_path: Path) -> None:
+    """Its processes neither wait for the lock of their parent nor die."""
+    for index in range(130):
+        wave = 0.1 + 0.1 * np.sin(np.arange(800) * (index + 9) / 99)
+        audio.write(tmp_path / "clips" / "awe" / f"{index}.wav", wave, 8000)
+            tmp_path / "clips" / "awe" / f"{index}.wav", 0.1 + 0.1 * np.sin(np.arange(800) * (index + 9) / 99), 8000
+        )
+    scan(tmp_path / "clips", split="train").save(tmp_path / "m.csv")
+    script = tmp_path / "plain.py"
+    script.write_text(UNGUARDED_CACHE)
+    command = [sys.executable, script, tmp_path / "m.csv", tmp_path / "cache"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (ended.stdout, ended.returncode) == ("130\n", 0), ended.stderr

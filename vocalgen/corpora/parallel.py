@@ -5,12 +5,15 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from multiprocessing.context import BaseContext, SpawnContext, SpawnProcess
+from typing import Any, TypeVar
 
 from vocalgen.errors import VocalgenError
 
@@ -18,11 +21,41 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class _Process(SpawnProcess):
+    """A new process that does not run the caller's script again.
+
+    Others import `__main__` first: a script without `if __name__ == "__main__":` would start over in each of them, wait
+    there for locks that its parent holds, and never end. What works here lives in modules of the package.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: Any) -> Any:
+        with _main_hidden():
+            return SpawnProcess._Popen(process_obj)  # type: ignore[attr-defined]
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def loader_context() -> BaseContext | None:
+    """Context of processes that load training data: None, torch's own, where they are forked."""
+    return None if multiprocessing.get_context().get_start_method() == "fork" else _Context()
+
+
 def workers(processes: int) -> ProcessPoolExecutor:
     """A pool of new processes that end with this one, even if it is killed."""
-    return ProcessPoolExecutor(
-        processes, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_the_parent
-    )
+    return ProcessPoolExecutor(processes, mp_context=_Context(), initializer=_end_with_the_parent)
 
 
 def _end_with_the_parent() -> None:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, is_full_disk, sweep
+from vocalgen.corpora.parallel import loader_context
 from vocalgen.data import StepSampler, collate, step_seed
 from vocalgen.errors import NoSpaceLeft, VocalgenError
 from vocalgen.float32 import float32_default
@@ -175,7 +176,13 @@ class Trainer:
 
     def _train(self, data: Dataset[dict[str, Any]], record: Record | None) -> None:
         config, objective = self.config, self.objective
-        loader = DataLoader(data, batch_sampler=self._batches(), collate_fn=collate, num_workers=config.workers)
+        loader = DataLoader(
+            data,
+            batch_sampler=self._batches(),
+            collate_fn=collate,
+            num_workers=config.workers,
+            multiprocessing_context=loader_context() if config.workers else None,
+        )
         window: list[dict[str, Tensor]] = []
         since = time.perf_counter()
         for network in objective.networks.values():
