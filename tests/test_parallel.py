@@ -84,8 +84,6 @@ def test_wave_cache_is_built_by_a_script_without_a_main_guard(tmp_path: Path) ->
     for index in range(130):
         wave = 0.1 + 0.1 * np.sin(np.arange(800) * (index + 9) / 99)
         audio.write(tmp_path / "clips" / "awe" / f"{index}.wav", wave, 8000)
-            tmp_path / "clips" / "awe" / f"{index}.wav", 0.1 + 0.1 * np.sin(np.arange(800) * (index + 9) / 99), 8000
-        )
     scan(tmp_path / "clips", split="train").save(tmp_path / "m.csv")
     script = tmp_path / "plain.py"
     script.write_text(UNGUARDED_CACHE)
