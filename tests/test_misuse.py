@@ -20,9 +20,10 @@ from debug import debug_pipeline, debug_stylegan2
 from safetensors.torch import load_file, save_file
 
 from vocalgen import VocalgenError, audio
-from vocalgen.atomic import atomic_path, atomic_write_text
+from vocalgen.atomic import atomic_path, atomic_write_text, require_writable
 from vocalgen.corpora.folder import scan
 from vocalgen.corpora.manifest import Clip, Manifest
+from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.emotions import Vocabulary
 from vocalgen.generation.checkpoint import read_defaults, resolve_checkpoint
 from vocalgen.generation.loading import load_synthesiser
@@ -254,3 +255,66 @@ def test_tables_that_would_lose_data(tmp_path: Path, name: str, text: str, words
     (tmp_path / name).write_text(text)
     with pytest.raises(VocalgenError, match=words):
         scan(tmp_path / name, split="train")
+
+
+# Refused commands
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sample", "-e", "awe", "--device", "tpu", "--out", "o"),
+        ("sample", "-e", "awe", "--duration", "1000", "--out", "o/p"),
+        ("sample", "-e", "awe", "--device", "tpu", "--out", "o/p.wav"),
+        ("generate", "-n", "1", "--device", "tpu", "--out", "o"),
+        ("interpolate", "--from", "awe", "--to", "fear", "--device", "tpu", "--out", "o"),
+        ("invert", "absent.wav", "-e", "awe", "--checkpoint", "emogator-stylegan2-24k", "--out", "o"),
+        ("evaluate", "absent", "--reference", "m.csv", "--out", "o"),
+        ("evaluate", "clips", "--reference", "m.csv", "--device", "tpu", "--out", "o"),
+        ("embed", "clips", "--encoder", "absent", "--out", "o/e.npz"),
+        ("classify", "clips", "--model", "absent", "--out", "o/p.csv"),
+        ("benchmark", "emogator", "--data", "m.csv", "--system", "ssl", "--out", "o"),
+        ("data", "prepare", "folder", "absent", "--out", "o/m.csv"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:1]),
+)
+def test_refused_commands_leave_nothing_behind(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Line
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    audio.write("clips/awe/1.wav", burst(0, 0.3, 8000), 8000)
+    scan(Path("clips"), split="test").save(Path("m.csv"))
+    before = sorted(tmp_path.rglob("*"))
+    refused(*arguments)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_caches_that_cannot_be_made_leave_no_lock(tmp_path: Path) -> None:
+    audio.write(tmp_path / "clips" / "awe" / "1.wav", burst(0, 0.3, 8000), 8000)
+    scan(tmp_path / "clips", split="test").save(tmp_path / "m.csv")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(VocalgenError, match="which vocalgen did not write"):
+        WaveCache.of(tmp_path / "m.csv", tmp_path / "mine", CacheConfig())
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "clips" / "awe" / "1.wav").unlink()
+    with pytest.raises(VocalgenError, match="files of the manifest are missing"):
+        WaveCache.of(tmp_path / "m.csv", tmp_path / "caches" / "m", CacheConfig())
+    assert not (tmp_path / "caches").exists()
+
+
+def test_require_writable_creates_nothing(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deeper")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    before = sorted(tmp_path.rglob("*"))
+    cases = (("file/x", "file is a file"), ("dangling/x", "No such file"), ("n" * 300, "File name too long"))
+    for place, reason in cases:
+        ("file/x", "file is a file"),
+        ("dangling/x", "No such file"),
+        ("n" * 300, "File name too long"),
+    ):
+        with pytest.raises(VocalgenError, match=f"cannot write into .*{reason}"):
+            require_writable(tmp_path / place)
+    assert sorted(tmp_path.rglob("*")) == before

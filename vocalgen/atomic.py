@@ -179,6 +179,23 @@ def _has_no_room(folder: Path) -> bool:
     return False
 
 
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Check that `folder`, or the nearest folder above it that is there, takes a file. Creates nothing.
+
+    Raises:
+        VocalgenError: it cannot be written, or it is not a folder.
+    """
+    place = Path(os.path.abspath(folder))
+    try:
+        while not place.exists() and not place.is_symlink():
+            place = place.parent
+        with tempfile.TemporaryFile(dir=place) as trial:
+            trial.write(b"0" * 4096)
+    except OSError as error:
+        reason = f"{place} is a file" if isinstance(error, NotADirectoryError) else error.strerror or error
+        raise VocalgenError(f"cannot write into {folder}: {reason}; choose another place or free some space") from error
+
+
 def _share(path: Path) -> None:
     files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
     private = [file for file in files if not file.stat().st_mode & 0o077]

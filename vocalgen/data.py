@@ -26,7 +26,7 @@ from vocalgen.corpora.manifest import Clip, Manifest
 from vocalgen.corpora.parallel import parallel_map
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import FolderKind
+from vocalgen.ownership import FolderKind, require_replaceable
 from vocalgen.progress import track
 
 _INT16 = 32767.0
@@ -94,9 +94,12 @@ class WaveCache:
                 f"cannot read the manifest {manifest_path} ({error.strerror}); make one with `vocalgen data prepare`"
             ) from error
         if not _is_of(Path(folder), key, manifest_path):
+            manifest = Manifest.load(manifest_path)
+            manifest.check_files()
+            require_replaceable(folder, kind=CACHE)
             with locked(folder):
                 if not _is_of(Path(folder), key, manifest_path):
-                    _build(Manifest.load(manifest_path), Path(folder), config, key, processes)
+                    _build(manifest, Path(folder), config, key, processes)
         return cls(folder)
 
     def __len__(self) -> int:
@@ -177,7 +180,6 @@ def unchanged(before: Sequence[str], now: Sequence[str]) -> bool:
 
 
 def _build(manifest: Manifest, folder: Path, config: CacheConfig, key: str, processes: int) -> None:
-    manifest.check_files()
     clips = manifest.usable().rows
     files = recording_marks(clips)
     kept: list[Clip] = []

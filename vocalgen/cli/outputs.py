@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vocalgen.atomic import require_writable
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import require_replaceable
 from vocalgen.tags import written_by_vocalgen
@@ -59,21 +59,14 @@ def require_clip(path: Path, overwrite: bool) -> None:
 
 
 def require_folder(folder: Path) -> None:
-    """Make `folder` and write a trial file into it.
+    """Check that files can be written into `folder`, without making it: a refused command leaves nothing behind.
 
     Raises:
         VocalgenError: it cannot be made or written to.
     """
     if folder.is_file():
         raise VocalgenError(f"cannot write into {folder}: it is a file; choose a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as trial:
-            trial.write(b"0" * 4096)
-    except OSError as error:
-        raise VocalgenError(
-            f"cannot write into {folder}: {error.strerror or error}; choose another place or free some space"
-        ) from error
+    require_writable(folder)
 
 
 def find_folder(checkpoint: str | None) -> Path:

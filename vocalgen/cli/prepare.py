@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vocalgen.atomic import require_writable
 from vocalgen.cli.options import OverwriteOption
 from vocalgen.cli.silence import decoders_silenced
 from vocalgen.errors import VocalgenError
@@ -272,11 +272,6 @@ def _require_other(out: Path, source: Path | None) -> None:
 
 def _require_writable(out: Path) -> None:
     """Fail before the long verification, not after it, when the manifest could not be written."""
-    try:
-        if out.is_dir():
-            raise IsADirectoryError(None, "it is a folder")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise VocalgenError(f"cannot write {out}: {error.strerror or error}; choose another place") from error
+    if out.is_dir():
+        raise VocalgenError(f"cannot write {out}: it is a folder; choose another place")
+    require_writable(out.parent)

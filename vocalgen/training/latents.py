@@ -65,6 +65,7 @@ class LatentVariants(Dataset[dict[str, Any]]):
         self.intensities = cache.intensities if intensities is None else intensities
         key = _key(cache, indices, windows, autoencoder, variants)
         if not _is_of(folder, key):
+            require_replaceable(folder, kind=LATENTS)
             with locked(folder):  # of several processes one encodes, the others wait
                 if not _is_of(folder, key):
                     _encode(folder, key, indices, windows, autoencoder, variants, device)
@@ -94,7 +95,6 @@ def _encode(
     variants: int,
     device: torch.device,
 ) -> None:
-    require_replaceable(folder, kind=LATENTS)
     autoencoder = autoencoder.to(device).eval()
     log_mel = LogMel(autoencoder.front_end).to(device)
     items = [(int(index), step_seed(variant, int(index))) for variant in range(variants) for index in indices]
