@@ -201,7 +201,8 @@ class Trainer:
                     f"Lower the learning rate or leave these clips out; repeat the command to go on from the last save"
                 ) from error
             # A logged tensor that keeps its autograd graph would hold the activations of its step.
-            window.append({name: torch.as_tensor(value).detach() for name, value in logged.items()})
+            logged = {name: torch.as_tensor(value).detach() for name, value in logged.items()}
+            window.append(logged)
             for name, average in objective.ema.items():
                 average.update_parameters(objective.plain(name))
             self.step += 1
