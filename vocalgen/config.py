@@ -145,7 +145,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        return loader.get_single_data()
     except yaml.YAMLError as error:
         raise VocalgenError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
 
