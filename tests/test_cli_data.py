@@ -219,6 +219,11 @@ def test_refusals_leave_nothing_behind(corpus: Path, tmp_path: Path, monkeypatch
     assert list(out.parent.iterdir()) == []
 
 
+def parents() -> list[str]:
+    """Ids of all processes that have a child."""
+    return subprocess.run(["ps", "-A", "-o", "ppid="], capture_output=True, text=True).stdout.split()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     clips = write_emogator_tree(tmp_path / "mp3", speakers=(1,), categories=(1,), seconds=1.0)
@@ -234,8 +239,8 @@ def test_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
         start_new_session=True,
     )
     deadline = time.monotonic() + 30
-    while not out.parent.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    while str(process.pid) not in parents() and time.monotonic() < deadline:  # its processes read the clips
+        time.sleep(0.1)
     time.sleep(1.0)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the whole group
     _, errors = process.communicate(timeout=60)
