@@ -19,6 +19,7 @@ from test_training import autoencoder_values
 from vocalgen.config import build
 from vocalgen.corpora import emogator
 from vocalgen.errors import NoSpaceLeft, VocalgenError
+from vocalgen.training import entry
 from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjective
 from vocalgen.training.loop import Trainer
 from vocalgen.training.resume import ResumePoints, changes
@@ -243,7 +244,7 @@ def test_a_damaged_resume_point_says_what_is_left(corpus: Path, run: Path) -> No
     weights = next((run / "export").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(VocalgenError, match="there is no other resume point; start again in a new"):
-        trainer(corpus, run, 4)
+        ResumePoints(run, 1).load()
 
 
 def full_for(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
@@ -308,17 +309,51 @@ def test_seeds_beyond_64_bits_are_refused(corpus: Path, tmp_path: Path) -> None:
         trainer(corpus, tmp_path / "other", 1, {"seed": 2**63})
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["python", "-m", "accelerate.commands.launch", "--gradient_accumulation_steps", "4", "train.py"],
+        ["/bin/python", "/bin/accelerate", "launch", "--gradient-accumulation-steps=4", "train.py"],
+    ],
+)
 def test_gradient_accumulation_of_the_launch_is_refused(
-    corpus: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    """Also where accelerate drops the option, as it does without DeepSpeed."""
+    monkeypatch.setattr("psutil.Process.cmdline", lambda self: words)
     with pytest.raises(VocalgenError, match="--gradient_accumulation_steps 4 is not supported; leave it out"):
+        trainer(corpus, tmp_path / "run", 1)
+    monkeypatch.setattr("psutil.Process.cmdline", lambda self: [*words[:3], "train.py"])
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.raises(VocalgenError, match="--gradient_accumulation_steps 4 is not supported"):
         trainer(corpus, tmp_path / "run", 1)
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")
     trainer(corpus, tmp_path / "run", 1)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such locks")
+def test_recipe_ends_at_once_where_another_process_trains(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the clips are prepared; a dry run is no training."""
+
+    def unwanted(config: AutoencoderConfig) -> AutoencoderObjective:
+        raise AssertionError("the objective was made")
+
+    file = run / "config.yaml"
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(run)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    try:
+        with pytest.raises(SystemExit) as stop:
+            entry.main(AutoencoderConfig, unwanted, [str(file), f"loop.run={run}"])
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert stop.value.code == 2 and said[0].startswith(f"error: another process trains in {run}")
+        with pytest.raises(AssertionError, match="the objective was made"):
+            entry.main(AutoencoderConfig, unwanted, [str(file), f"loop.run={run}", "--dry-run"])
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_impossible_batches_leave_no_run_folder(corpus: Path, tmp_path: Path) -> None:

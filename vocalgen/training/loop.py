@@ -27,6 +27,7 @@ from vocalgen.data import StepSampler, collate, step_seed
 from vocalgen.errors import NoSpaceLeft, VocalgenError
 from vocalgen.float32 import float32_default
 from vocalgen.ownership import own_folder
+from vocalgen.training.launch import require_plain_launch
 from vocalgen.training.objective import NonFiniteLoss, Objective
 from vocalgen.training.record import Record
 from vocalgen.training.resume import (
@@ -46,9 +47,6 @@ from vocalgen.training.resume import (
 logger = logging.getLogger(__name__)
 
 LARGEST_SEED = 2**63 - 1
-
-_SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
-"""Kinds of distributed training that keep no whole copy of the weights, as averages and resume points need it."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Trainer:
         self.objective, self.config, self.settings = objective, config, plain_values(resolved)
         # Said outright, several processes on a CPU find each other however they were launched.
         self.accelerator = objective.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-        _require_plain_launch(self.accelerator)
+        require_plain_launch(self.accelerator)
         _require_float32(objective)
         self.run = Path(config.run)
         require_run_folder(self.run)
@@ -331,22 +329,6 @@ def _require_float32(objective: Objective) -> None:
                 f"network {name} is {other}, but training needs float32 weights; call "
                 f"torch.set_default_dtype(torch.float32) before the objective is made"
             )
-
-
-def _require_plain_launch(accelerator: Accelerator) -> None:
-    """Check that `accelerate launch` asks for nothing that the loop would leave undone.
-
-    Raises:
-        VocalgenError: gradient accumulation, or weights in shards.
-    """
-    if accelerator.gradient_accumulation_steps != 1:
-        raise VocalgenError(
-            f"accelerate launch: --gradient_accumulation_steps {accelerator.gradient_accumulation_steps} is not "
-            f"supported; leave it out (loop.batch_size is the number of clips per step)"
-        )
-    kind = accelerator.distributed_type.value
-    if kind in _SHARDED:
-        raise VocalgenError(f"accelerate launch: {kind} is not supported; use plain data-parallel training")
 
 
 def environment(accelerator: Accelerator) -> dict[str, Any]:
