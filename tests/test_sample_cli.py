@@ -170,7 +170,7 @@ def test_a_read_only_folder_is_found_before_anything_loads(
     def refuse(**_: object) -> None:  # root may write anywhere, so permissions alone prove nothing
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(outputs.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr("vocalgen.atomic.tempfile.TemporaryFile", refuse)
     code, _, err = command("sample", "-e", "awe", "-o", tmp_path, "--checkpoint", debug_checkpoint)
     assert code == 2 and f"cannot write into {tmp_path}: Permission denied" in err and err.count("\n") == 1
 
