@@ -261,11 +261,11 @@ def test_leftovers_of_killed_runs_are_swept(corpus: Path, tmp_path: Path) -> Non
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = [run / f".export.{ended.pid}.part", run / "state" / f".step-3.{ended.pid}.part", run / ".config.1.part.yaml"]
+    own_folder(run, RUN)
     for path in left[:2]:
         path.mkdir(parents=True)
         (path / "half").write_text("")
     left[2].write_text("of a living process")
-    own_folder(run, RUN)
     (run / ".keep").write_text("somebody's")
     trained("autoencoder", corpus, run, 1)
     assert [path.exists() for path in left] == [False, False, True]

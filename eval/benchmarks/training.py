@@ -57,7 +57,7 @@ RECIPES: dict[str, Recipe] = {
     "emogator/hifigan": Recipe("vocoder", ("adversarial_start=1",)),
     "emogator/stylegan2": Recipe("gan"),
     "emogator/stylegan2_mel": Recipe("gan"),
-    "emogator/msggan": Recipe("gan", ("emotions=[Awe]",)),
+    "emogator/msggan": Recipe("gan", ("emotions=[Awe]", "scorer=null")),
     "emogator/classifier": Recipe("recogniser"),
     "emogator/classifier_residual": Recipe("recogniser", (f"teacher={CLASSIFIER}",)),
     "emogator/classifier_wide": Recipe("recogniser", ("init=null", f"teacher={CLASSIFIER}")),
