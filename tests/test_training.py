@@ -296,6 +296,7 @@ def test_the_scaler_of_half_precision_goes_on(corpus: Path, tmp_path: Path) -> N
         made.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         return made
 
+    own_folder(tmp_path / "run", RUN)
     first = trainer(2.0**10)
     first.accelerator.scaler.scale(torch.ones(()))  # its state is made on first use
     first._save_state()
