@@ -23,7 +23,7 @@ from vocalgen.generation.loading import choose_device, load_synthesiser
 from vocalgen.generation.speed import speeds
 from vocalgen.ownership import require_replaceable
 from vocalgen.pictures import is_own_picture, require_matplotlib
-from vocalgen.script import add_debug, expand_home, reported
+from vocalgen.script import add_debug, expand_home, reported, settle_process
 from vocalgen.weights import read_json
 
 WRITTEN = ("comparison.json", "comparison.md", "comparison.png")
@@ -32,6 +32,7 @@ WRITTEN = ("comparison.json", "comparison.md", "comparison.png")
 
 def main() -> None:
     """Parse, measure and write."""
+    settle_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", type=Path, help="folder of an evaluation")
     parser.add_argument("systems", nargs="+", metavar="NAME=CHECKPOINT", help="shipped names, folders or hub ids")

@@ -20,13 +20,14 @@ from vocalgen.ownership import FolderKind, require_own_folder
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import RealClips
 from vocalgen.recognition.encoders import load_encoder
-from vocalgen.script import add_debug, expand_home, reported
+from vocalgen.script import add_debug, expand_home, reported, settle_process
 
 REPORT = FolderKind("a report of recognisers")
 
 
 def main() -> None:
     """Parse, measure and write."""
+    settle_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recognisers", nargs="+", metavar="MODEL", help="shipped names or folders")
     parser.add_argument("--out", required=True, help="folder for the report")

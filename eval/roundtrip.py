@@ -26,7 +26,7 @@ from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
 from vocalgen.ownership import FolderKind, require_own_folder
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.script import add_debug, expand_home, reported
+from vocalgen.script import add_debug, expand_home, reported, settle_process
 
 ALIGN = 16
 """Clips are cut to a multiple of this many frames, so that every model takes them whole."""
@@ -39,6 +39,7 @@ REPORT = FolderKind("a report of round trips")
 
 def main() -> None:
     """Parse, measure and write."""
+    settle_process()
     options = _parser().parse_args(expand_home())
     with reported("stopped; no report was written", options.debug):
         run(options)

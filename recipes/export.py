@@ -23,7 +23,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -32,7 +32,6 @@ from vocalgen.atomic import atomic_write_text, published
 from vocalgen.config import build
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_part, load_vocoder
-from vocalgen.generation.pipeline import MSGGANPipeline, StyleGAN2Pipeline, VocalBurstPipeline
 from vocalgen.generation.settings import Sampling, Settings, Truncation
 from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import Recogniser
@@ -42,9 +41,12 @@ from vocalgen.models.msggan import joined
 from vocalgen.ownership import FolderKind, require_replaceable
 from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
-from vocalgen.script import add_debug, expand_home, reported
+from vocalgen.script import add_debug, expand_home, reported, settle_process
 from vocalgen.shipped import SUMS_FILE, file_sha256, weight_files
 from vocalgen.weights import read_json
+
+if TYPE_CHECKING:
+    from vocalgen.generation.pipeline import MSGGANPipeline, StyleGAN2Pipeline, VocalBurstPipeline
 
 CHECKPOINT = ("model_index.json", "config.json")
 """One of these is in every checkpoint."""
@@ -55,6 +57,7 @@ CHECKPOINT_FOLDER = FolderKind("a checkpoint")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Load, check and save."""
+    settle_process()
     options = _parser().parse_args(expand_home(arguments))
     with reported("stopped; nothing was written", options.debug):
         for name in CHECKPOINT:
@@ -64,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     """The parts as one pipeline."""
+    from vocalgen.generation.pipeline import VocalBurstPipeline
+
     changes = defaults(Sampling, options.sampling)
     transformer = load_part(Path(options.transformer), "MelTransformer")
     mel = transformer.front_end.to_dict()
@@ -80,6 +85,8 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
 
 def make_stylegan2(options: argparse.Namespace) -> StyleGAN2Pipeline:
     """Generator and vocoder as one pipeline."""
+    from vocalgen.generation.pipeline import StyleGAN2Pipeline
+
     generator = _generator(Path(options.generator), "StyleGAN2Generator")
     autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else None
     return StyleGAN2Pipeline(
@@ -89,6 +96,8 @@ def make_stylegan2(options: argparse.Namespace) -> StyleGAN2Pipeline:
 
 def make_msggan(options: argparse.Namespace) -> MSGGANPipeline:
     """The generators of all emotions and a vocoder as one pipeline."""
+    from vocalgen.generation.pipeline import MSGGANPipeline
+
     generator = joined([_generator(Path(folder), "MSGGANGenerator") for folder in options.generators])
     return MSGGANPipeline(generator, _vocoder(options, generator))
 

@@ -18,15 +18,16 @@ DATA = {*SIGNALS, "corpora", "data"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "libraries": set(),
     "atomic": set(),
     "config": set(),
     "emotions": set(),
     "metrics": set(),
-    "script": set(),
+    "script": {"libraries"},
     "shipped": set(),
     "float32": set(),
     "weights": {"float32"},
-    "doctor": {"shipped"},
+    "doctor": {"libraries", "shipped"},
     "audio": {"decoding", "emotions", "ogg", "tags"},
     "containers": {"mp3", "ogg"},
     "decoding": {"containers"},
@@ -43,8 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "corpora": {*SIGNALS, "pictures"},
     "data": {*SIGNALS, "corpora", "progress"},
     "training": {*DATA, "config", "float32", "models", "generation", "metrics", "progress", "recognition", "script"},
-    "generation": {*DATA, "float32", "models", "pictures", "shipped", "tags", "weights"},
-    "recognition": {*DATA, "models", "progress", "shipped", "weights"},
+    "generation": {*DATA, "float32", "libraries", "models", "pictures", "shipped", "tags", "weights"},
+    "recognition": {*DATA, "libraries", "models", "progress", "shipped", "weights"},
     "evaluation": {*DATA, "config", "metrics", "pictures", "progress", "recognition", "shipped"},
     "tasks": {*DATA, "config", "metrics", "models", "progress", "recognition", "shipped", "training", "weights"},
     "rating": {"audio", "config", "corpora", "emotions", "metrics"},
@@ -127,7 +128,7 @@ def may_import(here: str, there: str) -> bool:
     if here in FREE or here == there != "":
         return True
     if here == "":
-        return there in {"errors", "generation"}
+        return there in {"errors", "generation", "libraries"}
     if there in OPEN_TO_ALL or there in FROM_THE_TOP:
         return here not in {"metrics", "errors"}
     return there in ALLOWED.get(here, set())

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name == "VocalBurstPipeline":
-        from vocalgen.generation.pipeline import VocalBurstPipeline
+        try:
+            from vocalgen.generation.pipeline import VocalBurstPipeline
+        except Exception as error:
+            from vocalgen.libraries import loading_failure
 
+            failure = loading_failure(error)
+            if failure is None:
+                raise
+            raise VocalgenError(failure) from None  # what the libraries raised is long, and the line names its cause
         return VocalBurstPipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

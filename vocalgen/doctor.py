@@ -6,25 +6,19 @@ Every check is a function that returns rows and never raises, so that the doctor
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from vocalgen import __version__, shipped
+from vocalgen.libraries import one_line, pair_fault, pair_remedy, tried, try_import, version
 
 Status = Literal["ok", "warn", "fail"]
-
-TORCH_PAIR = "'torch>=2.11,<2.13' 'torchaudio>=2.11,<2.12'"
-"""The pair that imports together, as pip arguments; the same ranges as in pyproject.toml."""
-
-MEND_PAIR = f"pip install --force-reinstall {TORCH_PAIR}"
 
 LIBRARIES = (
     "numpy",
@@ -100,7 +94,7 @@ def examine(folder: Path | None = None) -> list[Check]:
         try:
             rows.extend(section())
         except Exception as error:  # a doctor who faints helps nobody
-            rows.append(Check(name, "warn", f"could not be examined: {_one_line(error)}"))
+            rows.append(Check(name, "warn", f"could not be examined: {type(error).__name__}: {one_line(error)}"))
     return rows
 
 
@@ -111,73 +105,52 @@ def check_python() -> Iterator[Check]:
 
 
 def check_torch_pair() -> Iterator[Check]:
-    """torch and torchaudio: versions that belong together, and that really import."""
-    torch_version, audio_version = _version("torch"), _version("torchaudio")
-    for name, version in (("torch", torch_version), ("torchaudio", audio_version)):
-        if version is None:
-            yield Check(name, "fail", "not installed", f"pip install {TORCH_PAIR}")
+    """torch and torchaudio: whether they import together, by trying it, and what is known of their releases."""
+    torch_version, audio_version = version("torch"), version("torchaudio")
+    for name, found in (("torch", torch_version), ("torchaudio", audio_version)):
+        if found is None:
+            yield Check(name, "fail", "not installed", pair_remedy(torch_version, audio_version))
     if torch_version is None or audio_version is None:
         return
-    torch, torch_error = _import("torch")
+    torch, torch_error = try_import("torch")
     if torch is None:
         versions = f"torch {torch_version}, torchaudio {audio_version}"
-        yield Check("torch pair", "fail", f"{versions}: import torch fails: {torch_error}", MEND_PAIR)
+        detail = f"{versions}: import torch fails: {torch_error}"
+        yield Check("torch pair", "fail", detail, pair_remedy(torch_version, audio_version))
         return
     torch_version = str(torch.__version__)  # with "+cpu" or "+cu130", which the metadata may lack
-    pair = f"torch {torch_version} with torchaudio {audio_version}"
-    _, audio_error = _import("torchaudio")
-    reason = diagnose_pair(torch_version, audio_version, audio_error)
-    if reason:
-        status: Status = "fail" if audio_error else "warn"
-        yield Check("torch pair", status, f"{pair}: {reason}", MEND_PAIR)
+    pair, remedy = f"torch {torch_version} with torchaudio {audio_version}", pair_remedy(torch_version, audio_version)
+    _, audio_error = try_import("torchaudio")
+    if audio_error:
+        fault = pair_fault(torch_version, audio_version)
+        yield Check("torch pair", "fail", f"{pair}: {fault}; import torchaudio fails: {audio_error}", remedy)
+    elif tried(torch_version, audio_version) is None:
+        yield Check("torch pair", "warn", f"{pair}: they import, but vocalgen was not tested with this pair", remedy)
     else:
         yield Check("torch pair", "ok", pair)
 
 
-def diagnose_pair(torch_version: str, audio_version: str, audio_error: str) -> str:
-    """Why a torch/torchaudio pair is broken or untested; empty for a good pair.
-
-    Args:
-        torch_version, audio_version: with the local part where there is one ("2.12.1+cpu").
-        audio_error: the message of a failed `import torchaudio`, empty when it imports.
-
-    The known breakages: torchaudio's compiled library is built against one CUDA version and fails beside a
-    torch built for another one (torch 2.13 and later) or beside a torch without CUDA.
-    """
-    if not (2, 11) <= _release(torch_version) < (2, 13):
-        reason = "this torch is outside the tested range >=2.11,<2.13"
-    elif _release(audio_version) != (2, 11):
-        reason = "this torchaudio is outside the tested range >=2.11,<2.12"
-    elif audio_error and _is_cpu_build(torch_version) and not _is_cpu_build(audio_version):
-        reason = "torch is built without CUDA, torchaudio with it; both must come from the same package index"
-    elif audio_error:
-        reason = "the two were built for different CUDA versions or torch releases"
-    else:
-        return ""
-    return f"{reason}; import torchaudio fails: {audio_error}" if audio_error else reason
-
-
 def check_libraries() -> Iterator[Check]:
     """Versions of the other core dependencies, in one row, and a row for each missing one."""
-    found = {name: _version(name) for name in LIBRARIES}
-    present = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    found = {name: version(name) for name in LIBRARIES}
+    present = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
     yield Check("libraries", "ok", present)
-    for name in (name for name, version in found.items() if version is None):
+    for name in (name for name, installed in found.items() if installed is None):
         yield Check(name, "fail", "not installed", f"pip install {name}")
 
 
 def check_extras() -> Iterator[Check]:
     """What extras are for, with the versions of what is here; nobody needs them all."""
     for extra, names in EXTRAS.items():
-        found = {name: _version(name) for name in names}
-        present = ", ".join(f"{name} {version or 'not installed'}" for name, version in found.items())
+        found = {name: version(name) for name in names}
+        present = ", ".join(f"{name} {installed or 'not installed'}" for name, installed in found.items())
         remedy = "" if all(found.values()) else f"pip install 'vocalgen[{extra}]'"
         yield Check(f"extra {extra}", "ok", f"{present} ({PURPOSES[extra]})", remedy)
 
 
 def check_codecs() -> Iterator[Check]:
     """What libsndfile reads and writes; wav and flac always, mp3, ogg and opus since 1.1."""
-    soundfile, error = _import("soundfile")
+    soundfile, error = try_import("soundfile")
     if soundfile is None:
         yield Check(
             "audio codecs",
@@ -213,7 +186,7 @@ def check_device() -> Iterator[Check]:
         cpu = "cpu, bf16 in AVX-512"
     else:
         cpu = "cpu, no bf16 arithmetic (fp32 is the faster choice)"
-    torch, error = _import("torch")
+    torch, error = try_import("torch")
     if torch is None:
         yield Check("device", "warn", f"{cpu}; torch does not import: {error}")
     elif torch.cuda.is_available():
@@ -241,7 +214,7 @@ def check_threads() -> Iterator[Check]:
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     limit = os.environ.get("OMP_NUM_THREADS")
     detail = f"{cores} core{'s' * (cores != 1)}" + (f", OMP_NUM_THREADS={limit}" if limit else "")
-    torch, _ = _import("torch")
+    torch, _ = try_import("torch")
     if torch is None:
         yield Check("threads", "ok", detail)
         return
@@ -280,7 +253,7 @@ def _check_weights(name: str, path: Path, expected: dict[Path, str]) -> Check:
             count = len(tensors.keys())
         digest = shipped.file_sha256(path)
     except Exception as error:
-        return Check(name, "fail", f"{path} cannot be read: {_one_line(error)}", _REINSTALL)
+        return Check(name, "fail", f"{path} cannot be read: {type(error).__name__}: {one_line(error)}", _REINSTALL)
     promised = expected.get(path.resolve())
     detail = f"{count} tensor{'s' * (count != 1)}, {path.stat().st_size / 1e6:.1f} MB, sha256 {digest}"
     if promised is not None and promised != digest:
@@ -302,32 +275,3 @@ def check_disk(folder: Path) -> Iterator[Check]:
         yield Check("disk", "warn", detail, "1000 clips take about 0.1 GB, a training run several GB")
     else:
         yield Check("disk", "ok", detail)
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _import(module: str) -> tuple[Any, str]:
-    """The module and "", or None and why not; a broken library may raise anything."""
-    try:
-        return importlib.import_module(module), ""
-    except Exception as error:
-        return None, _one_line(error)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-def _release(version: str) -> tuple[int, int]:
-    """(major, minor) of "2.12.1+cu130"; (0, 0) when it is not of that form."""
-    parts = version.split("+")[0].split(".")
-    return (int(parts[0]), int(parts[1])) if len(parts) > 1 and all(p.isdigit() for p in parts[:2]) else (0, 0)
-
-
-def _is_cpu_build(version: str) -> bool:
-    return version.endswith("+cpu")

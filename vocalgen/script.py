@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import logging
 import os
 import re
@@ -12,6 +13,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from vocalgen.errors import VocalgenError
+from vocalgen.libraries import loading_failure, one_line
+
+
+def settle_process() -> None:
+    """Make the process independent of the caller's terminal and notebook; to be called before arguments are parsed.
+
+    Characters that the code page of standard output lacks become question marks. matplotlib, which commands use to
+    write files alone, gets a backend without a display: a notebook leaves its own in the environment, which other
+    installations lack.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
+        sys.stdout.reconfigure(errors="replace")
 
 _HOME = re.compile(r"^((?:-\w|[^=/\\~]*=)?)(~[/\\][^/\\]*)")
 
@@ -69,19 +83,16 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, BrokenPipeError):
         return "", 141
     if isinstance(error, VocalgenError):
-        return _line(error), 2
-    if isinstance(error, ImportError) and not (error.name or "").startswith("vocalgen"):
-        return f"a library does not import: {_line(error)}; `vocalgen doctor` says how to mend it", 2
+        return one_line(error), 2
+    failure = loading_failure(error)
+    if failure is not None:
+        return failure, 2
     if isinstance(error, OSError):
         place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror or _line(error)}; {_advice(error)}", 2
+        return f"{place}{error.strerror or one_line(error)}; {_advice(error)}", 2
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory: {_line(error)}; ask for fewer clips at a time", 2
+        return f"out of memory: {one_line(error)}; ask for fewer clips at a time", 2
     return None
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _advice(error: OSError) -> str:

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vocalgen import __version__
-from vocalgen.script import expand_home, explain
+from vocalgen.script import expand_home, explain, settle_process
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done; 1 a check that found something, or a bug in vocalgen; 2 something the user can mend;
     130 Ctrl-C; 141 the reader of a pipe has left.
     """
+    settle_process()
     args = expand_home(arguments)
     debug = "--debug" in args
     try:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from numpy.typing import NDArray
 from transformers import SpeechT5HifiGan
+from transformers.utils import logging as transformers_logging
 
 from vocalgen.errors import VocalgenError
 from vocalgen.float32 import float32_default
@@ -18,6 +24,7 @@ from vocalgen.generation.msggan import MSGGANSynthesis
 from vocalgen.generation.settings import Sampling, Truncation
 from vocalgen.generation.stylegan2 import StyleGAN2Synthesis, require_autoencoder
 from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput
+from vocalgen.libraries import loading_failure
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import MSGGANGenerator
@@ -48,8 +55,8 @@ class BurstPipeline(DiffusionPipeline, Synthesis):
     def from_pretrained(cls, name: str | Path | None = None, **options: Any) -> BurstPipeline:
         """Load a shipped model by name (default: the diffusion model of thirty emotions), a folder, or a hub id.
 
-        `VocalBurstPipeline` opens checkpoints of all families and returns the pipeline of theirs. Weights become
-        float32 unless `dtype` or `torch_dtype` asks for another type; other options are those of
+        `VocalBurstPipeline` opens checkpoints of all families and returns the pipeline of theirs. Weights are loaded
+        as float32 unless `dtype` or `torch_dtype` asks for another type; other options are those of
         `DiffusionPipeline.from_pretrained`.
 
         Raises:
@@ -61,22 +68,44 @@ class BurstPipeline(DiffusionPipeline, Synthesis):
             family = PIPELINES.get(read_json(folder / "model_index.json").get("_class_name", ""), cls)
             if family is not cls and cls is VocalBurstPipeline:
                 return family.from_pretrained(folder, **options)
-            pipeline = super().from_pretrained(str(folder), **options)
+            typed = options if options.keys() & {"dtype", "torch_dtype"} else {"dtype": torch.float32, **options}
+            with _no_progress_bars():
+                pipeline = super().from_pretrained(str(folder), **typed)
         except VocalgenError:
             raise
         except Exception as error:  # the library raises many kinds for damaged and missing files
             reason = " ".join(str(error).split())
             raise VocalgenError(
-                f"cannot load a pipeline from {chosen} ({type(error).__name__}: {reason}); it is incomplete, damaged "
+                loading_failure(error)
+                or f"cannot load a pipeline from {chosen} ({type(error).__name__}: {reason}); it is incomplete, damaged "
                 f"or not a vocalgen checkpoint"
             ) from error
         if not isinstance(pipeline, cls):
             raise VocalgenError(f"{chosen} holds a {type(pipeline).__name__}, not a {cls.__name__}")
         for part, module in pipeline.components.items():
-            if module is not None:
+            if isinstance(module, torch.nn.Module):
                 require_weights(folder / part, module)
         pipeline.folder = folder
-        return pipeline if options.keys() & {"dtype", "torch_dtype"} else pipeline.to(torch.float32)
+        return pipeline
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """All arguments of the class: its networks, and `sampling` with the checkpoint's default settings.
+
+        A pipeline of the same components makes the same clips: `VocalBurstPipeline(**pipe.components)`.
+        """
+        return {**super().components, "sampling": self.defaults}
+
+    @property
+    def execution_device(self) -> torch.device:
+        """Device on which the networks run, also while they wait on the CPU (`enable_model_cpu_offload`)."""
+        return torch.device(self._execution_device)
+
+    def waves(self, mels: torch.Tensor) -> NDArray[np.float32]:
+        """See `Synthesis.waves`; networks under `enable_model_cpu_offload` then go back to the CPU."""
+        waves = super().waves(mels)
+        self.maybe_free_model_hooks()
+        return waves
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -86,6 +115,19 @@ class BurstPipeline(DiffusionPipeline, Synthesis):
     def _carry(self, sampling: dict[str, Any] | None) -> None:
         self.register_to_config(sampling=sampling or {})
         self.set_progress_bar_config(disable=True)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Load a few megabytes without the progress bars of diffusers and transformers."""
+    active = [module for module in (diffusers_logging, transformers_logging) if module.is_progress_bar_enabled()]
+    for module in active:
+        module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module in active:
+            module.enable_progress_bar()
 
 
 class VocalBurstPipeline(DiffusionSynthesis, BurstPipeline):
@@ -104,6 +146,8 @@ class VocalBurstPipeline(DiffusionSynthesis, BurstPipeline):
     Raises:
         VocalgenError: the three parts were trained on different mel front ends.
     """
+
+    model_cpu_offload_seq = "transformer->autoencoder->vocoder"
 
     def __init__(
         self,
@@ -132,6 +176,7 @@ class StyleGAN2Pipeline(StyleGAN2Synthesis, BurstPipeline):
     """
 
     _optional_components = ["autoencoder"]
+    model_cpu_offload_seq = "generator->autoencoder->vocoder"
 
     def __init__(
         self,
@@ -158,6 +203,8 @@ class MSGGANPipeline(MSGGANSynthesis, BurstPipeline):
     Raises:
         VocalgenError: the two were trained on different mel front ends.
     """
+
+    model_cpu_offload_seq = "generator->vocoder"
 
     def __init__(self, generator: MSGGANGenerator, vocoder: AnyVocoder, sampling: dict[str, Any] | None = None) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vocalgen.data import CacheConfig
 from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
+from vocalgen.libraries import loading_failure
 from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
 from vocalgen.recognition.hub import require_available
 from vocalgen.recognition.log_mel import LOG_MEL, LogMelEncoder
@@ -149,7 +150,8 @@ class TransformersEncoder:
             network, found = AutoModel.from_pretrained(path, use_safetensors=True, output_loading_info=True)
         except Exception as error:  # transformers raises many kinds for damaged and foreign files
             reason = " ".join(str(error).split())[:200]
-            raise VocalgenError(f"{path}: no encoder that transformers can load ({reason})") from error
+            message = loading_failure(error) or f"{path}: no encoder that transformers can load ({reason})"
+            raise VocalgenError(message) from error
         missing = sorted(key for key in found["missing_keys"] if not key.startswith(UNHEARD))
         if missing:  # transformers would go on with random numbers
             raise VocalgenError(f"{path}: the weights lack {len(missing)} tensors, first {missing[0]}; fetch it again")

@@ -16,7 +16,7 @@ from vocalgen.config import load_config, read_values
 from vocalgen.data import CacheConfig, WaveCache
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MelConfig
-from vocalgen.script import add_debug, expand_home, reported
+from vocalgen.script import add_debug, expand_home, reported, settle_process
 from vocalgen.training.loop import Trainer, plain_values
 from vocalgen.training.objective import Objective
 from vocalgen.training.resume import require_idle, require_run_folder
@@ -80,6 +80,7 @@ def main_by_kind(kinds: Mapping[str, Kind], default: str, arguments: Sequence[st
 
 
 def _main(choose: Callable[[argparse.Namespace], Kind], arguments: Sequence[str] | None) -> None:
+    settle_process()
     parser = argparse.ArgumentParser(description="Train a model; repeat the command to go on where it stopped.")
     parser.add_argument("config", help="YAML configuration")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to it, e.g. loop.steps=1000")
