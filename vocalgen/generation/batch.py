@@ -21,7 +21,7 @@ from vocalgen import __version__, audio
 from vocalgen.atomic import atomic_write_text
 from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.settings import Settings, require_seeds
+from vocalgen.generation.settings import Settings, require_seeds, whole_number
 from vocalgen.generation.tagging import clip_tags
 from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder
 
@@ -193,6 +193,7 @@ def plan(emotions: Iterable[str], per_emotion: int, vocabulary: Vocabulary, seed
     Raises:
         VocalgenError: an unknown or repeated emotion, none at all, per_emotion < 1, seeds out of range.
     """
+    per_emotion, seed = whole_number(per_emotion, "per_emotion"), whole_number(seed, "seed")
     positions = [vocabulary.index(name) for name in emotions]
     if not positions or per_emotion < 1:
         raise VocalgenError(f"need at least one emotion and one clip of it, got {len(positions)} and {per_emotion}")

@@ -39,7 +39,7 @@ class GANSynthesis(Synthesis):
     def latents(self, generators: Sequence[torch.Generator]) -> Tensor:
         """z (B, z_dim), each from a generator of its own."""
         z = torch.stack([normal(int(self.generator.config.z_dim), generator=own) for own in generators])
-        return z.to(self.generator.device, self.generator.dtype)
+        return z.to(self.execution_device, self.generator.dtype)
 
 
 def require_front_end(generator: Any, vocoder: Vocoder) -> None:

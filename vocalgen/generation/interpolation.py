@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vocalgen.emotions import Condition
 from vocalgen.errors import VocalgenError
 from vocalgen.float32 import float32_default
-from vocalgen.generation.settings import Settings, require_seeds
+from vocalgen.generation.settings import Settings, require_seeds, whole_number
 from vocalgen.generation.synthesis import Synthesis
 
 GAP = 0.15
@@ -39,15 +39,17 @@ def interpolate(
     Raises:
         VocalgenError: fewer than two steps, or a seed out of range.
     """
+    steps = whole_number(steps, "steps")
     if steps < 2:
         raise VocalgenError(f"an interpolation needs two clips at least, got {steps}")
-    for place in (start, end):
-        require_seeds(place.seed)
+    seeds = (whole_number(start.seed, "seed"), whole_number(end.seed, "seed"))
+    for seed in seeds:
+        require_seeds(seed)
     intensities = torch.tensor([synthesis.condition(place.condition).intensities for place in (start, end)])
     chosen = settings or synthesis.settings()
     clips = []
     for shares in torch.linspace(0, 1, steps).split(synthesis.tile):
-        mels = synthesis.between(intensities.to(synthesis.network.device), (start.seed, end.seed), shares, chosen)
+        mels = synthesis.between(intensities.to(synthesis.execution_device), seeds, shares, chosen)
         clips += [synthesis.finish(wave) for wave in synthesis.waves(mels)]
     return clips
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vocalgen.errors import VocalgenError
 from vocalgen.float32 import float32_default, normal
+from vocalgen.generation.settings import whole_number
 from vocalgen.generation.stylegan2 import StyleGAN2Synthesis
 from vocalgen.mel import LogMel
 
@@ -64,6 +65,7 @@ def invert(
     Raises:
         VocalgenError: fewer than one step.
     """
+    steps, seed = whole_number(steps, "steps"), whole_number(seed, "seed")
     if steps < 1:
         raise VocalgenError(f"the search needs one step at least, got {steps}")
     generator, device = synthesis.generator, synthesis.generator.device

@@ -12,7 +12,7 @@ from vocalgen.emotions import Condition
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.gan import GANSynthesis, require_front_end
 from vocalgen.generation.settings import Plain
-from vocalgen.generation.synthesis import Synthesiser
+from vocalgen.generation.synthesis import Emotion, Synthesiser
 from vocalgen.models.msggan import MSGGANGenerator
 
 
@@ -22,7 +22,7 @@ class MSGGANSynthesis(GANSynthesis):
     generator: MSGGANGenerator
     kind = Plain
 
-    def condition(self, emotion: str | Condition) -> Condition:
+    def condition(self, emotion: Emotion) -> Condition:
         """See `Synthesis.condition`; mixtures are refused."""
         condition = super().condition(emotion)
         if sum(intensity > 0 for intensity in condition.intensities) != 1:

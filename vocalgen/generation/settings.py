@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -40,6 +41,9 @@ class Sampling:
     rho: float = 7.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", whole_number(self.steps, "steps"))
+        for name in ("guidance", "guidance_low", "guidance_high", "sigma_min", "sigma_max", "rho"):
+            object.__setattr__(self, name, real_number(getattr(self, name), name))
         if self.solver not in SOLVER_NAMES:
             raise VocalgenError(f"unknown solver {self.solver!r}; choose one of {', '.join(SOLVER_NAMES)}")
         if not 1 <= self.steps <= 1000:
@@ -71,6 +75,7 @@ class Truncation:
     psi: float = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "psi", real_number(self.psi, "psi"))
         if not 0 <= self.psi <= 1:
             raise VocalgenError(f"psi must lie between 0 and 1, got {self.psi}")
 
@@ -103,6 +108,49 @@ def settings(kind: type[Settings], defaults: dict[str, Any], **changes: Any) -> 
         known = ", ".join(kind.__dataclass_fields__) or "none"
         raise VocalgenError(f"this model has no setting {', '.join(unknown)}; it has {known}")
     return kind(**chosen)
+
+
+def whole_number(value: Any, name: str) -> int:
+    """Convert a count or a seed to `int`: Python's, numpy's and torch's integers, and arrays of one of them.
+
+    Args:
+        name: argument that the error names.
+
+    Raises:
+        VocalgenError: not an integer.
+    """
+    try:
+        return operator.index(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch raises RuntimeError for several values
+        raise VocalgenError(f"{name} must be a whole number, got {value!r}") from error
+
+
+def real_number(value: Any, name: str) -> float:
+    """Convert a setting to `float`; integers stay integers, so that checkpoints keep how a number is written.
+
+    Raises:
+        VocalgenError: not a number.
+    """
+    try:
+        number = value.item() if hasattr(value, "item") else value
+    except (ValueError, RuntimeError):  # several values, of numpy or of torch
+        number = None
+    if isinstance(number, (int, float)):
+        return number
+    raise VocalgenError(f"{name} must be a number, got {value!r}")
+
+
+def whole_numbers(values: Any, name: str) -> list[int]:
+    """Convert a sequence, array or tensor of one dimension to a list of `int`.
+
+    Raises:
+        VocalgenError: not a sequence, or one of its values is not an integer.
+    """
+    try:
+        items = list(values)
+    except TypeError as error:
+        raise VocalgenError(f"{name} must be a sequence of whole numbers, got {values!r}") from error
+    return [whole_number(item, name) for item in items]
 
 
 def require_no_duration(duration: float | None) -> None:

@@ -42,12 +42,12 @@ class StyleGAN2Synthesis(GANSynthesis):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         z = self.latents(generators)
         noise = [torch.stack(maps) for maps in zip(*(self.generator.noise(own) for own in generators), strict=True)]
-        return z, [maps.to(self.generator.device) for maps in noise]
+        return z, [maps.to(self.execution_device) for maps in noise]
 
     def styles(self, z: Tensor, intensities: Tensor, psi: float = 1.0) -> Tensor:
         """(B, z_dim) and (B, K) -> (B, styles, w_dim), drawn towards the mean of the emotion by psi."""
         dtype = self.generator.dtype
-        w = self.generator.mapping(z, intensities.to(dtype))[:, None].expand(-1, self.generator.styles, -1)
+        w = self.generator.map_latents(z, intensities.to(dtype))
         return self.generator.truncate(w, intensities.to(dtype), psi)
 
     def render(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,10 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vocalgen import audio
-from vocalgen.emotions import Condition, Vocabulary, match_vocabulary, parse_condition
+from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, match_vocabulary, parse_condition
 from vocalgen.errors import VocalgenError
 from vocalgen.float32 import float32_default
-from vocalgen.generation.settings import Settings, require_duration, require_seeds, settings
+from vocalgen.generation.settings import (
+    Settings,
+    real_number,
+    require_duration,
+    require_seeds,
+    settings,
+    whole_number,
+    whole_numbers,
+)
 from vocalgen.mel import MelConfig
 from vocalgen.models.vocoder import vocode
 
@@ -32,8 +41,15 @@ TRIM_DB, TRIM_MARGIN = 36.0, 0.04
 SILENCE_NAT, SILENCE_MARGIN = 7.0, 16
 """What is not vocoded: frames this far (61 dB) below the loudest band of the clip, but for this many of them."""
 
+RANDOM_SEEDS = 2**31
+"""Seeds that `seed=None` draws from."""
+
 CPU_TILE, DEVICE_TILE = 8, 64
 """Clips that go through the sampler together: on a CPU more of them are no faster."""
+
+
+Emotion: TypeAlias = str | Condition | Mapping[str, float]
+"""What a model can be asked for: a name, a mixture as text or by name, or a parsed condition."""
 
 
 @dataclass
@@ -129,22 +145,29 @@ class Synthesis(ABC):
         return self.mel.sample_rate
 
     @property
+    def execution_device(self) -> torch.device:
+        """Device on which the networks run."""
+        return torch.device(self.network.device)
+
+    @property
     def tile(self) -> int:
         """Clips that go through the network together."""
-        return CPU_TILE if self.network.device.type == "cpu" else DEVICE_TILE
+        return CPU_TILE if self.execution_device.type == "cpu" else DEVICE_TILE
 
     def settings(self, **changes: Any) -> Settings:
         """The checkpoint's settings with `changes`; a change of None keeps the default."""
         return settings(self.kind, self.defaults, **changes)
 
-    def condition(self, emotion: str | Condition) -> Condition:
-        """`emotion` as this model's intensity vector, see `vocalgen.emotions.parse_condition`.
+    def condition(self, emotion: Emotion) -> Condition:
+        """Intensity vector of an emotion or a mixture, see `vocalgen.emotions.parse_condition`.
 
         Raises:
             VocalgenError: a name or a weight that cannot be, or a vector of another length.
         """
         if isinstance(emotion, str):
             return parse_condition(emotion, self.emotions)
+        if isinstance(emotion, Mapping):
+            return condition_from_labels(emotion, self.emotions)
         if len(emotion.intensities) != len(self.emotions):
             raise VocalgenError(
                 f"condition {emotion.label} has {len(emotion.intensities)} intensities, "
@@ -154,11 +177,11 @@ class Synthesis(ABC):
 
     def __call__(
         self,
-        emotion: str | Condition | Sequence[str | Condition],
+        emotion: Emotion | Iterable[Emotion],
         num_samples: int = 1,
-        seed: int = 0,
+        seed: int | None = 0,
         *,
-        seeds: Sequence[int] | None = None,
+        seeds: Iterable[int] | None = None,
         duration: float | None = None,
         trim: bool = True,
         normalise: bool = True,
@@ -171,10 +194,10 @@ class Synthesis(ABC):
         some sums, and with it the last bits: less than one step of 16-bit audio. `exact` excludes even that.
 
         Args:
-            emotion: a name, a mixture such as "awe=0.7,fear=0.3", or a sequence of them.
-            num_samples: clips for each emotion.
-            seed: clip i of an emotion uses seed + i.
-            seeds: one seed for each clip instead (emotion by emotion).
+            emotion: a name, a mixture such as "awe=0.7,fear=0.3" or {"awe": 0.7, "fear": 0.3}, or a sequence of them.
+            num_samples: clips per emotion.
+            seed: clip i of an emotion uses seed + i; None draws a seed, which `VocalBurstOutput.seeds` tells.
+            seeds: one seed per clip instead (emotion by emotion): a sequence, an array or a tensor.
             duration: seconds the burst should last; None lets the model decide.
             trim: cut the silence before and after the burst.
             normalise: bring the peak to -3 dB.
@@ -184,11 +207,16 @@ class Synthesis(ABC):
         Raises:
             VocalgenError: unknown emotion, num_samples < 1, seed out of range, duration or settings out of range.
         """
-        wanted = [emotion] if isinstance(emotion, (str, Condition)) else list(emotion)
-        if not wanted or num_samples < 1:
-            raise VocalgenError(f"need at least one emotion and one clip of it, got {len(wanted)} and {num_samples}")
-        conditions = [condition for item in wanted for condition in [self.condition(item)] * num_samples]
-        chosen = [seed + i for _ in wanted for i in range(num_samples)] if seeds is None else list(seeds)
+        wanted = [emotion] if isinstance(emotion, (str, Condition, Mapping)) else list(emotion)
+        count = whole_number(num_samples, "num_samples")
+        if not wanted or count < 1:
+            raise VocalgenError(f"need at least one emotion and one clip of it, got {len(wanted)} and {count}")
+        conditions = [condition for item in wanted for condition in [self.condition(item)] * count]
+        if seeds is None:
+            first = secrets.randbelow(RANDOM_SEEDS) if seed is None else whole_number(seed, "seed")
+            chosen = [first + i for _ in wanted for i in range(count)]
+        else:
+            chosen = whole_numbers(seeds, "seeds")
         mels = self.mels(conditions, chosen, duration, self.settings(**changes), exact)
         clips = [self.finish(wave, trim, normalise) for wave in self.waves(mels)]
         lengths = np.array([len(clip) for clip in clips])
@@ -226,6 +254,7 @@ class Synthesis(ABC):
         """
         if len(seeds) != len(conditions):
             raise VocalgenError(f"{len(seeds)} seeds for {len(conditions)} clips; give one for each")
+        duration = None if duration is None else real_number(duration, "duration")
         self.require_duration(duration)
         conditions = [self.condition(condition) for condition in conditions]
         for seed in seeds:
@@ -235,7 +264,7 @@ class Synthesis(ABC):
             rows = list(range(start, min(start + self.tile, len(seeds))))
             filled = rows + [rows[-1]] * (self.tile - len(rows)) if exact else rows
             tile = self.sample_mels(
-                torch.tensor([conditions[row].intensities for row in filled], device=self.network.device),
+                torch.tensor([conditions[row].intensities for row in filled], device=self.execution_device),
                 [seeds[row] for row in filled],
                 duration,
                 chosen or self.settings(),

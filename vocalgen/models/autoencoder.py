@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from vocalgen.mel import MelConfig
@@ -113,6 +114,7 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         mean, log_variance = self.encoder(normal).chunk(2, dim=-1)
         return mean, log_variance.clamp(-20.0, 5.0)
 
+    @apply_forward_hook
     def decode(self, latent: Tensor) -> Tensor:
         """(B, L, latent_dim) -> (B, n_mels, L * downsampling) log-mel."""
         return self.decoder(latent).transpose(1, 2) * self.config.mel_std + self.config.mel_mean
@@ -131,6 +133,7 @@ class MelAutoencoder(ModelMixin, ConfigMixin):
         """Latents to zero mean and unit deviation a channel, as the diffusion model sees them."""
         return (latent - self.latent_mean) / self.latent_std
 
+    @apply_forward_hook
     def denormalise(self, latent: Tensor) -> Tensor:
         """Inverse of `normalise`."""
         return latent * self.latent_std + self.latent_mean
@@ -170,6 +173,7 @@ class MelFrames(ModelMixin, ConfigMixin):
         frames = mel.transpose(1, 2)
         return frames, torch.full_like(frames, -20.0)
 
+    @apply_forward_hook
     def decode(self, latent: Tensor) -> Tensor:
         """(B, L, n_mels) -> (B, n_mels, L)."""
         return latent.transpose(1, 2)
@@ -178,6 +182,7 @@ class MelFrames(ModelMixin, ConfigMixin):
         """Frames of order one."""
         return (latent - self.latent_mean) / self.latent_std
 
+    @apply_forward_hook
     def denormalise(self, latent: Tensor) -> Tensor:
         """Inverse of `normalise`."""
         return latent * self.latent_std + self.latent_mean

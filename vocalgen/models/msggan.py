@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from vocalgen.errors import VocalgenError
@@ -98,6 +99,7 @@ class MSGGANGenerator(ModelMixin, ConfigMixin):
         floor = float(self.maps.of(torch.full((1, self.maps.n_mels, self.maps.frames), self.front_end.log_floor)).min())
         return [image.clamp(min=floor) for image in self.networks[emotion](z)]
 
+    @apply_forward_hook
     def mels(self, z: Tensor, intensities: Tensor) -> Tensor:
         """(B, z_dim) and one-hot (B, K) -> log-mels (B, n_mels, frames)."""
         parts = [self(own[None], int(emotion))[-1] for own, emotion in zip(z, intensities.argmax(1), strict=True)]

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from vocalgen.mel import MelConfig
@@ -214,12 +215,13 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
             log-mels (B, n_mels, frames), not below the floor, or latents (B, latent_dim, frames / downsampling), and
             w (B, styles, w_dim).
         """
-        w = (
-            self.mapping(z, intensities)[:, None].expand(-1, self.styles, -1)
-            if z.ndim == 2
-            else self.mixed(z, intensities)
-        )
+        w = self.map_latents(z, intensities) if z.ndim == 2 else self.mixed(z, intensities)
         return self.synthesise(w, noise), w
+
+    @apply_forward_hook
+    def map_latents(self, z: Tensor, intensities: Tensor) -> Tensor:
+        """(B, z_dim) and (B, K) -> (B, styles, w_dim), the same w for all styles."""
+        return self.mapping(z, intensities)[:, None].expand(-1, self.styles, -1)
 
     def mixed(self, z: Tensor, intensities: Tensor) -> Tensor:
         """Style mixing (arXiv 1812.04948, 3.1): (B, styles, w_dim).
@@ -232,6 +234,7 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         own = place < z[:, 0, -1:]
         return torch.where(own[..., None], first[:, None], second[:, None])
 
+    @apply_forward_hook
     def synthesise(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """(B, styles, w_dim) and (B, 2, *size) for each size -> log-mels or latents as of `forward`."""
         x = self.constant.repeat(len(w), 1, 1, 1)
@@ -251,6 +254,7 @@ class StyleGAN2Generator(ModelMixin, ConfigMixin):
         for mean, condition in zip(self.w_average, torch.eye(len(self.w_average)).to(self.w_average), strict=True):
             mean.copy_(self.mapping(z, condition.expand(count, -1)).mean(0))
 
+    @apply_forward_hook
     def truncate(self, w: Tensor, intensities: Tensor, psi: float) -> Tensor:
         """Draw (B, styles, w_dim) towards the mean w of each clip's emotions: psi 1 leaves it, 0 gives the mean."""
         share = intensities / intensities.sum(1, keepdim=True).clamp(min=1e-8)
