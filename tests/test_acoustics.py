@@ -6,6 +6,7 @@ import doctest
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from vocalgen.errors import VocalgenError
@@ -35,6 +36,16 @@ def test_silence_around_a_tone_does_not_count() -> None:
     own, other = acoustics(bare, 24_000), acoustics(padded, 24_000)
     assert other[0] == own[0] + 1.5
     assert other[1:] == pytest.approx(own[1:], abs=0.3)
+
+
+def test_levels_are_root_mean_squares_of_frames_centred_on_hops() -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal(1200)
+    wave[600:960] = 0
+    padded = np.pad(wave, 60)
+    power = [np.square(padded[start : start + 240]).mean() for start in range(0, 1200, 120)]
+    expected = 10 * np.log10(np.maximum(power, 1e-10))
+    np.testing.assert_allclose(module._levels(torch.from_numpy(wave), 120).numpy(), expected, atol=1e-9)
+    assert expected.min() == -100
 
 
 def test_half_a_tone_is_half_voiced() -> None:

@@ -113,7 +113,24 @@ def test_masks_are_whole_bands_or_frames_and_reach_everywhere(axis: int, largest
     first, last = across.float().argmax(1), across.shape[1] - across.flip(1).float().argmax(1)
     assert torch.equal((last - first)[widths > 0], widths[widths > 0])
     starts = first[widths == largest]
-    assert set(starts.tolist()) == set(range(mel.shape[axis] - largest + 1))
+    assert set(starts.tolist()) == set(range(mel.shape[axis] - largest))  # torchaudio never hides the last one
+
+
+def test_mask_has_the_distribution_of_spec_augment() -> None:
+    """Widths are uniform, and so are starts for each width, as in the paper (arXiv 1904.08779, 2)."""
+    hidden = mask(torch.zeros(20_000, 4, FRAMES), 2, 9, FLOOR, seeded())[:, 0] == torch.tensor(FLOOR)
+    widths = hidden.sum(1)
+    shares = torch.bincount(widths, minlength=10) / len(widths)
+    assert shares.tolist() == pytest.approx([0.1] * 10, abs=0.01)
+    starts = hidden.float().argmax(1)[widths == 4].float()
+    assert float(starts.mean()) == pytest.approx((FRAMES - 5) / 2, abs=0.6)
+
+
+def test_mask_leaves_the_global_generator_as_it_was() -> None:
+    before, own = torch.random.get_rng_state(), seeded(3)
+    first = mask(clips(), 2, 9, FLOOR, own)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert not torch.equal(mask(clips(), 2, 9, FLOOR, own), first)  # the generator itself has moved on
 
 
 def test_a_mask_as_wide_as_the_clip() -> None:

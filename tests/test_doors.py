@@ -62,7 +62,7 @@ FROM_THE_TOP = {"__version__", "VocalgenError"}
 ONLY_IN: dict[str, set[str]] = {
     "av": {"decoding"},
     "soundfile": {"audio", "decoding", "doctor", "tags"},
-    "torchaudio": {"audio", "doctor"},
+    "torchaudio": {"models", "recognition", "training"},
     "typer": {"cli"},
     "click": {"cli"},
 }

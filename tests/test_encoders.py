@@ -166,7 +166,7 @@ def test_weights_as_published(wav2vec2: Path, tmp_path: Path) -> None:
 
     folder = changed(wav2vec2, tmp_path / "older", older)
     found = load_encoder(folder).score(waves(4000)).embeddings
-    np.testing.assert_array_equal(found, load_encoder(str(wav2vec2)).score(waves(4000)).embeddings)
+    np.testing.assert_allclose(found, load_encoder(str(wav2vec2)).score(waves(4000)).embeddings, atol=1e-5)
 
 
 def test_missing_misshapen_and_damaged_weights_are_refused(wav2vec2: Path, tmp_path: Path) -> None:

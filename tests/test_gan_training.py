@@ -471,7 +471,7 @@ def test_a_saved_pipeline_makes_the_same_clips(
     loaded = load(saved)
     assert loaded.defaults == {"psi": 0.9} and loaded.folder == saved
     assert loaded.emotions == EMOGATOR30
-    np.testing.assert_array_equal(loaded("awe", 2).audio, pipe("awe", 2).audio)
+    np.testing.assert_allclose(loaded("awe", 2).audio, pipe("awe", 2).audio, atol=1e-4)
     assert len(checkpoint_sha256(saved)) == 64
 
 
@@ -662,7 +662,7 @@ def test_latents_from_the_recipe_to_a_clip(
     export("stylegan2", "--generator", tmp_path / "run" / "export", "--autoencoder", autoencoder, "--out", made)
     pipe, quick = VocalBurstPipeline.from_pretrained(made), load_synthesiser(made)
     assert isinstance(pipe, StyleGAN2Pipeline) and isinstance(pipe.autoencoder, MelAutoencoder)
-    np.testing.assert_array_equal(pipe("awe", seed=1).mels, quick("awe", seed=1).mels)
+    np.testing.assert_allclose(pipe("awe", seed=1).mels, quick("awe", seed=1).mels, atol=1e-4)
     with torch.no_grad():  # the mels are what the autoencoder makes of the generator's latents
         z, noise = pipe.randomness([1])
         latents = pipe.generator.synthesise(pipe.styles(z, torch.eye(3)[1:2], 1.0), noise).transpose(1, 2)

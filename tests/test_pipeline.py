@@ -46,7 +46,8 @@ def test_a_saved_pipeline_makes_the_same_clips(load: Loader, pipe: VocalBurstPip
     loaded = load(debug_checkpoint)
     assert loaded.defaults == SAMPLING and loaded.folder == debug_checkpoint
     assert loaded.emotions == EMOGATOR30
-    np.testing.assert_array_equal(loaded("awe", 2).audio, pipe("awe", 2).audio)
+    # Not bit for bit: kernels may depend on where in memory a network's weights lie.
+    np.testing.assert_allclose(loaded("awe", 2).audio, pipe("awe", 2).audio, atol=1e-4)
 
 
 @pytest.mark.parametrize("load", LOADERS)

@@ -236,8 +236,8 @@ def test_the_perceptron_learns_and_repeats_itself() -> None:
     one, again, other = (
         mlp.predicted(train_mlp(data, x, seed, MlpSettings(epochs=4)), x, np.arange(180)) for seed in (101, 101, 102)
     )
-    np.testing.assert_array_equal(one["emotion"], again["emotion"])
-    assert not np.array_equal(one["emotion"], other["emotion"])
+    np.testing.assert_allclose(one["emotion"], again["emotion"], atol=1e-5)
+    assert not np.allclose(one["emotion"], other["emotion"], atol=1e-3)
     np.testing.assert_allclose(one["emotion"].sum(axis=1), 1, rtol=1e-5)
     assert quality(data, validation, {"emotion": one["emotion"][validation]}) > 0.6
 

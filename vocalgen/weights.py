@@ -5,6 +5,7 @@ Libraries fill what a file lacks with random numbers and a warning; here every t
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,19 @@ def require_weights(folder: Path, module: nn.Module) -> None:
         except (SafetensorError, OSError) as error:
             raise _damaged(file, error) from error
     _require_same(folder, stored, {key: list(value.shape) for key, value in module.state_dict().items()})
+
+
+def weights_sha256(network: nn.Module, salt: bytes = b"") -> str:
+    """SHA-256 of all tensors of a network, for weights that come in many files.
+
+    Args:
+        network: on any device.
+        salt: what else tells it from others, such as how its input is normalised.
+    """
+    digest = hashlib.sha256(salt)
+    for key, value in sorted(network.state_dict().items()):
+        digest.update(key.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def weights_of(folder: Path) -> list[Path]:

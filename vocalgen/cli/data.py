@@ -117,8 +117,8 @@ def features(
         typer.Option(
             "--encoder",
             metavar="MODEL",
-            help="ComParE_2016, eGeMAPSv02, log-mel, a shipped name, folder or hub id (NAME@LAYER: a hidden layer), or "
-            "features given with the corpus (CSV, folder of CSV); repeatable.",
+            help="ComParE_2016, eGeMAPSv02, log-mel, a shipped name, folder, hub id or torchaudio:BUNDLE "
+            "(NAME@LAYER: a hidden layer), or features given with the corpus (CSV, folder of CSV); repeatable.",
         ),
     ],
     device: DeviceOption = None,

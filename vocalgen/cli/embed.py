@@ -23,7 +23,10 @@ def embed(
     source: Annotated[Path, typer.Argument(metavar="DIR|FILE", help="Clips as DIR/EMOTION/FILE, or a manifest.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Embeddings to write (.npz).")],
     encoder: Annotated[
-        str, typer.Option(metavar="MODEL", help="Shipped name, folder, official checkpoint file, or hub id.")
+        str,
+        typer.Option(
+            metavar="MODEL", help="Shipped name, folder, official checkpoint file, hub id or torchaudio:BUNDLE."
+        ),
     ] = "emogator-classifier-24k",
     split: Annotated[
         list[str] | None, typer.Option(metavar="SPLIT", help="Of the manifest: train, validation, test; repeatable.")

@@ -89,10 +89,12 @@ def _measure(wave: Wave, sample_rate: int) -> Acoustics:
 
 def _levels(wave: torch.Tensor, hop: int) -> torch.Tensor:
     """(samples,) -> (samples // hop,) levels in dB of frames that are centred on hops."""
+    import librosa
+
     window = round(LEVEL_SECONDS * RATE)
-    padding = (window - hop) // 2
-    frames = F.pad(wave.double(), (padding, padding)).unfold(0, window, hop)
-    return 10 * frames.square().mean(-1).clamp(min=10 ** (LOWEST_DB / 10)).log10()
+    padded = F.pad(wave.double(), 2 * ((window - hop) // 2,)).numpy()
+    rms = librosa.feature.rms(y=padded, frame_length=window, hop_length=hop, center=False, dtype=np.float64)[0]
+    return torch.from_numpy(librosa.amplitude_to_db(rms, ref=1.0, amin=10 ** (LOWEST_DB / 20), top_db=None))
 
 
 def compare_acoustics(values: Acoustics, reference: Acoustics) -> dict[str, float | None]:

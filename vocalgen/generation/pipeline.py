@@ -77,8 +77,8 @@ class BurstPipeline(DiffusionPipeline, Synthesis):
             reason = " ".join(str(error).split())
             raise VocalgenError(
                 loading_failure(error)
-                or f"cannot load a pipeline from {chosen} ({type(error).__name__}: {reason}); it is incomplete, damaged "
-                f"or not a vocalgen checkpoint"
+                or f"cannot load a pipeline from {chosen} ({type(error).__name__}: {reason}); it is incomplete, "
+                f"damaged or not a vocalgen checkpoint"
             ) from error
         if not isinstance(pipeline, cls):
             raise VocalgenError(f"{chosen} holds a {type(pipeline).__name__}, not a {cls.__name__}")

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocalgen.errors import VocalgenError
 from vocalgen.float32 import float32_default, uniform
@@ -55,13 +55,11 @@ class GriffinLim(ModelMixin, ConfigMixin):
         n_iter, momentum: see `griffin_lim`.
     """
 
-    floor: Tensor
-
     @register_to_config
     def __init__(self, mel: dict[str, Any], n_iter: int = 32, momentum: float = 0.99) -> None:
         super().__init__()
-        # A pipeline part is told to be of some device and precision by its tensors: this is the one it has.
-        self.register_buffer("floor", torch.tensor(MelConfig.from_dict(mel).log_floor))
+        # The device and the precision of a pipeline part are those of its first parameter: this is the one it has.
+        self.floor = nn.Parameter(torch.tensor(MelConfig.from_dict(mel).log_floor), requires_grad=False)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """(B, L, n_mels) log-mel, as `SpeechT5HifiGan` takes it -> (B, L * hop_length) wave in [-1, 1]."""

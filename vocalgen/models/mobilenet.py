@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-import librosa
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import register_to_config
@@ -205,6 +204,8 @@ def audioset_bands(mel: MelConfig) -> tuple[Tensor, Tensor]:
     Each of its bands is interpolated between the two nearest of ours; levels are those that white noise of one density
     has on both sides. Bands above ours hold its floor.
     """
+    import librosa  # takes a second, and trained networks do without it
+
     ours = torch.from_numpy(librosa.mel_frequencies(mel.n_mels + 2, fmin=mel.f_min, fmax=mel.f_max)[1:-1].copy())
     banks, centres = audioset_banks()
     upper = torch.searchsorted(ours, centres).clamp(1, mel.n_mels - 1)
@@ -223,11 +224,11 @@ def audioset_bands(mel: MelConfig) -> tuple[Tensor, Tensor]:
 
 def audioset_banks() -> tuple[Tensor, Tensor]:
     """Kaldi's filterbank, (128, FFT // 2) triangles in mel, and the centres of its bands (128,) in Hz; float64."""
-    edges = torch.linspace(0, 1127 * math.log1p(EDGE / 700), BANDS + 2, dtype=torch.float64)
-    bins = 1127 * torch.log1p(torch.arange(FFT // 2, dtype=torch.float64) * RATE / FFT / 700)
-    place = (bins - edges[:, None]) / edges[1]  # of each bin from each edge, in bands
-    triangles = torch.minimum(place[:-2], -place[2:]).clamp(min=0)
-    return triangles, 700 * torch.expm1(edges[1:-1] / 1127)
+    from torchaudio.compliance.kaldi import get_mel_banks
+
+    # The numbers behind the edges are of vocal tract length normalisation, which a warp of 1 switches off.
+    banks, centres = get_mel_banks(BANDS, FFT, float(RATE), 0.0, EDGE, 100.0, -500.0, 1.0)
+    return banks.double(), centres.flatten().double()
 
 
 def audioset_log_mel(wave: Tensor, banks: Tensor) -> Tensor:

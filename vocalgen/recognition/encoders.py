@@ -1,8 +1,7 @@
-"""All that embeds clips behind one interface: our classifiers, the official network, transformers, openSMILE."""
+"""All encoders behind one interface: our classifiers, the official network, transformers, torchaudio, openSMILE."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,13 +16,14 @@ from vocalgen.emotions import HUME10, Vocabulary, match_vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.libraries import loading_failure
 from vocalgen.models.emo18 import SAMPLE_RATE, Emo18, frames_of
+from vocalgen.recognition.bundles import PREFIX, BundleEncoder
 from vocalgen.recognition.hub import require_available
 from vocalgen.recognition.log_mel import LOG_MEL, LogMelEncoder
 from vocalgen.recognition.opensmile import FEATURE_SETS, OpenSmileEncoder
 from vocalgen.recognition.scorer import NETWORKS, Scorer
 from vocalgen.recognition.scores import Scores
 from vocalgen.shipped import file_sha256, shipped_models
-from vocalgen.weights import load_strictly, read_json, weights_of
+from vocalgen.weights import load_strictly, read_json, weights_of, weights_sha256
 
 BATCH = 32
 """Clips that go through a network together."""
@@ -164,7 +164,8 @@ class TransformersEncoder:
             raise VocalgenError(f"{path} has no hidden layer {layer}; it has 0 to {depth}")
         self.device, self.layer = device, layer
         self.name = Path(path).name if layer == -1 else f"{Path(path).name}, layer {layer}"
-        self.checksum = _digest(self.network, bool(getattr(self.extractor, "do_normalize", False)))
+        normalised = bool(getattr(self.extractor, "do_normalize", False))
+        self.checksum = weights_sha256(self.network, b"normalised" if normalised else b"")
         self.prepare = CacheConfig(sample_rate=int(self.extractor.sampling_rate))
         self.shortest = _shortest(self.network.config)
 
@@ -202,9 +203,11 @@ class TransformersEncoder:
 
 
 def load_encoder(name: str, device: str = "cpu") -> Encoder:
-    """An encoder by name of a shipped model, an openSMILE set, `log-mel`, a folder, an official checkpoint or a hub id.
+    """Load an encoder by the name of a shipped model, an openSMILE set, `log-mel`, a folder, an official checkpoint, a
+    hub id, or `torchaudio:` and the name of a bundle.
 
-    `NAME@LAYER` is a hidden layer of a transformers encoder: 0 is what enters the first block, -1 the last (default).
+    `NAME@LAYER` is a hidden layer of an encoder of transformers or torchaudio: 0 is what enters the first block
+    (transformers alone), -1 the last (default).
 
     Raises:
         VocalgenError: none of these, damaged, or of another kind; no such layer.
@@ -214,6 +217,8 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     if name == LOG_MEL:
         return LogMelEncoder()
     base, layer = layer_of(name)
+    if base.startswith(PREFIX):
+        return BundleEncoder(base.removeprefix(PREFIX), device, -1 if layer is None else layer)
     folder = shipped_models().get(base, Path(base))
     load = _own_loader(base, folder)
     if load is None:
@@ -259,7 +264,8 @@ def _own_loader(name: str, folder: Path) -> Callable[[Path, str], Encoder] | Non
         known = [key for key, path in shipped_models().items() if (path / "config.json").is_file()]
         raise VocalgenError(
             f"{name}: no encoder; give a shipped one ({', '.join(known)}), {', '.join(FEATURE_SETS)}, {LOG_MEL}, "
-            f"a folder with config.json, an official checkpoint file, or a hub id"
+            f"{PREFIX}WAV2VEC2_BASE or another bundle, a folder with config.json, an official checkpoint file, or a "
+            f"hub id"
         )
     return None
 
@@ -281,11 +287,3 @@ def _shortest(config: Any) -> int:
     for kernel, stride in zip(*(reversed(getattr(config, f"conv_{part}", ())) for part in ("kernel", "stride"))):
         samples = (samples - 1) * stride + kernel
     return int(samples)
-
-
-def _digest(network: nn.Module, normalised: bool) -> str:
-    """Hash of all weights, for encoders that come in many files, and of whether clips are normalised before."""
-    digest = hashlib.sha256(b"normalised" if normalised else b"")
-    for key, value in sorted(network.state_dict().items()):
-        digest.update(key.encode() + value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from vocalgen import __version__
 from vocalgen.data import CacheConfig
+from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_24K
+from vocalgen.recognition.bundles import PREFIX, weights_file
 from vocalgen.recognition.encoders import layer_of
 from vocalgen.recognition.hub import fetched
 from vocalgen.recognition.log_mel import LOG_MEL
@@ -44,6 +46,12 @@ def _own(name: str) -> str | None:
     if name == LOG_MEL:
         return f"{LOG_MEL} {MEL_24K.fingerprint}"
     base, layer = layer_of(name)
+    if base.startswith(PREFIX):
+        try:
+            weights = weights_file(base.removeprefix(PREFIX))
+        except VocalgenError:
+            return None
+        return f"{name} {file_sha256(weights)}" if weights.is_file() else None
     source = shipped_models().get(base, Path(base))
     try:
         if not source.exists():

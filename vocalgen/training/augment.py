@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -95,14 +97,31 @@ def change_gain(mel: Tensor, largest_db: float, floor: float, generator: torch.G
 
 
 def mask(mel: Tensor, axis: int, largest: int, value: float, generator: torch.Generator, share: float = 1.0) -> Tensor:
-    """Set up to `largest` neighbouring bands (axis 1) or frames (axis 2) of each clip to `value`."""
-    size, count = mel.shape[axis], len(mel)
-    width = torch.randint(0, largest + 1, (count, 1), generator=generator, device=mel.device)
-    width = width * _chosen(mel, share, generator)
-    start = uniform(count, 1, generator=generator) * (size - width + 1)
-    place = torch.arange(size, device=mel.device)
-    hidden = (place >= start.floor()) & (place < start.floor() + width)
-    return mel.masked_fill(hidden.unsqueeze(3 - axis), value)
+    """Set up to `largest` neighbouring bands (axis 1) or frames (axis 2) of each clip of (B, n_mels, L) to `value`.
+
+    SpecAugment as torchaudio has it: widths are uniform in 0 ... largest, and the last band or frame is never hidden
+    unless the mask is as wide as the clip.
+    """
+    from torchaudio.functional import mask_along_axis_iid
+
+    chosen = _chosen(mel, share, generator)
+    with drawing_from(generator):
+        masked = mask_along_axis_iid(mel, min(largest, mel.shape[axis]) + 1, value, axis)
+    return masked if share >= 1 else torch.where(chosen[:, :, None] > 0, masked, mel)
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """Let functions that take no generator draw from this one; the global state of its device is left as it was."""
+    device = generator.device
+    source = torch.random if device.type == "cpu" else torch.get_device_module(device)
+    saved = source.get_rng_state()
+    source.set_rng_state(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(source.get_rng_state())
+        source.set_rng_state(saved)
 
 
 def _chosen(mel: Tensor, share: float, generator: torch.Generator) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.data import Dataset
 
 from vocalgen.data import WaveCache
@@ -54,8 +56,18 @@ class ClipWaves(Dataset[dict[str, Any]]):
 
 
 def at_random_speed(wave: np.ndarray, speed: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """(samples,) read `speed` (low, high; log-uniform) times as fast: pitch and length change together."""
-    factor = float(np.exp(rng.uniform(*np.log(speed))))
-    if factor == 1.0 or len(wave) < 2:
+    """Play (samples,) `speed` (low, high; log-uniform) times as fast: pitch and length change together.
+
+    Speeds are whole hundredths, so that a few short filters serve all clips.
+    """
+    hundredths = round(100 * float(np.exp(rng.uniform(*np.log(speed)))))
+    if hundredths == 100 or not len(wave):
         return wave
-    return np.interp(np.arange(0, len(wave) - 1, factor), np.arange(len(wave)), wave).astype(np.float32)
+    return _resampler(hundredths)(torch.from_numpy(wave)).numpy()
+
+
+@lru_cache(maxsize=64)
+def _resampler(hundredths: int) -> nn.Module:
+    from torchaudio.transforms import Resample
+
+    return Resample(hundredths, 100)
