@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,15 @@ def export(root: Path) -> Callable[..., None]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return lambda *arguments: module.main([str(argument) for argument in arguments])
+
+
+def test_export_settles_the_process_before_it_prints_help(
+    export: Callable[..., None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    with pytest.raises(SystemExit):
+        export("--help")
+    assert os.environ["MPLBACKEND"] == "agg" and "usage" in capsys.readouterr().out
 
 
 def pipeline_arguments(parts: Path, out: Path) -> list[object]:
