@@ -87,7 +87,8 @@ def test_clips_do_not_depend_on_their_batch(wave: Tensor) -> None:
     together = vocode(vocoder, mels)
     assert together.shape == (2, mels.shape[-1] * HOP)
     assert together.abs().max() <= 1
-    torch.testing.assert_close(together[1:], vocode(vocoder, mels[1:]), rtol=0, atol=1e-4)
+    # Sums are in another order, and phases add them up over the clip; how far this goes depends on the processor.
+    torch.testing.assert_close(together[1:], vocode(vocoder, mels[1:]), rtol=0, atol=1e-3)
     assert torch.equal(vocode(vocoder, mels), together)
 
 

@@ -3,7 +3,7 @@
 python eval/benchmarks/libraries.py [--repeats 9] [--batch 64] [--threads 1]
 
 Prints medians over the repeats in milliseconds, of both in turns in the same run, and how far the results lie apart.
-Last come tasks that vocalgen keeps: there the library is slower, or its import alone is, where commands must start fast.
+Then come tasks that vocalgen keeps to itself: the library is slower there, or its import would slow the commands down.
 """
 
 from __future__ import annotations
