@@ -204,7 +204,7 @@ def audioset_bands(mel: MelConfig) -> tuple[Tensor, Tensor]:
     Each of its bands is interpolated between the two nearest of ours; levels are those that white noise of one density
     has on both sides. Bands above ours hold its floor.
     """
-    import librosa  # takes a second, and trained networks do without it
+    import librosa  # takes a second, which other networks do without
 
     ours = torch.from_numpy(librosa.mel_frequencies(mel.n_mels + 2, fmin=mel.f_min, fmax=mel.f_max)[1:-1].copy())
     banks, centres = audioset_banks()
