@@ -165,7 +165,10 @@ def save(model: Any, out: Path, overwrite: bool = False, checksums: bool = False
         VocalgenError: a file of the checkpoint's names was not written by vocalgen; the folder cannot be written.
     """
     with published(out, CHECKPOINT_FOLDER, overwrite) as folder:
-        model.to(torch.float16).save_pretrained(folder)
+        for network in getattr(model, "components", {"": model}).values():
+            if isinstance(network, torch.nn.Module):
+                network.half()  # `to` of diffusers would warn, at length, that no module is kept in float32
+        model.save_pretrained(folder)
         for path in folder.rglob("*.json"):
             values = json.loads(path.read_text(encoding="utf-8"))
             values.pop("_name_or_path", None)  # a path on the training machine

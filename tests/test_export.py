@@ -81,6 +81,19 @@ def test_pipeline_keeps_card_and_sums_and_drops_local_paths(
     assert all(file_sha256(tmp_path / name) == digest for name, digest in sums.items())
 
 
+@pytest.mark.parametrize("kind", ["pipeline", "classifier"])
+def test_export_is_silent(
+    kind: str, parts: Path, tmp_path: Path, export: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "made"
+    arguments = {"pipeline": pipeline_arguments(parts, out), "classifier": ["classifier", parts / "classifier"]}[kind]
+    capfd.readouterr()
+    export(*arguments, *(["--out", out] if kind == "classifier" else []))
+    assert capfd.readouterr() == ("", "")
+    weights = load_file(next(out.rglob("*.safetensors")))
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float16}
+
+
 def test_griffin_lim_stands_in(parts: Path, tmp_path: Path, export: Callable[..., None]) -> None:
     export(*pipeline_arguments(parts, tmp_path / "made"))
     assert isinstance(load_synthesiser(tmp_path / "made").vocoder, GriffinLim)
