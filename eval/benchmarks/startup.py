@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        sample = ["sample", "--emotion", "awe", "--out", place]
+        sample = ["sample", "--emotion", "awe", "--out", place, "--overwrite"]
         if options.checkpoint:
             sample += ["--checkpoint", options.checkpoint]
         vocalgen = [sys.executable, "-m", "vocalgen"]
