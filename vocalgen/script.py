@@ -1,4 +1,4 @@
-"""What every command line does with errors: one line for people, and an exit code."""
+"""Process settings and errors that all command lines share: one line for people, and an exit code."""
 
 from __future__ import annotations
 
