@@ -27,6 +27,7 @@ def settle_process() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in ("strict", "surrogateescape"):
         sys.stdout.reconfigure(errors="replace")
 
+
 _HOME = re.compile(r"^((?:-\w|[^=/\\~]*=)?)(~[/\\][^/\\]*)")
 
 
