@@ -38,7 +38,7 @@ from vocalgen.models.classifier import Recogniser
 from vocalgen.models.emo18 import Emo18
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import joined
-from vocalgen.ownership import FolderKind, require_replaceable
+from vocalgen.ownership import INDEX, FolderKind, require_own_folder, require_replaceable
 from vocalgen.recognition.encoders import OfficialEncoder, load_encoder
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, expand_home, reported, settle_process
@@ -60,8 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settle_process()
     options = _parser().parse_args(expand_home(arguments))
     with reported("stopped; nothing was written", options.debug):
+        if (options.out / INDEX).is_file():
+            require_own_folder(options.out, CHECKPOINT_FOLDER)
         for name in CHECKPOINT:
             require_replaceable(options.out / name, options.overwrite)
+        if options.checksums:
+            require_replaceable(options.out.parent / SUMS_FILE, options.overwrite)
         save(options.make(options), options.out, options.overwrite, options.checksums)
 
 
@@ -175,7 +179,7 @@ def save(model: Any, out: Path, overwrite: bool = False, checksums: bool = False
             path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     if checksums:
         sums = [f"{file_sha256(path)}  {path.relative_to(out.parent)}" for path in weight_files(out.parent)]
-        atomic_write_text(out.parent / SUMS_FILE, "\n".join(sums) + "\n", overwrite=True)
+        atomic_write_text(out.parent / SUMS_FILE, "\n".join(sums) + "\n", overwrite)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -119,7 +119,7 @@ def test_processes_that_need_the_same_cache_build_it_once(manifest: Path, tmp_pa
     said = "".join(process.communicate(timeout=120)[0] for process in processes)
     assert [process.returncode for process in processes] == [0, 0]
     assert said.count("built\n") == 1 and said.count("12\n") == 2
-    assert {path.name for path in tmp_path.iterdir()} == {"packed", ".packed.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"packed", ".packed.vocalgen-lock"}
 
 
 def test_a_manifest_that_is_not_there_or_lists_files_that_are_not(manifest: Path, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_pipeline_keeps_card_and_sums_and_drops_local_paths(
     out.mkdir()
     (out / "README.md").write_text("card")
     (tmp_path / SUMS_FILE).write_text("")
-    export(*pipeline_arguments(parts, out), "--vocoder", parts / "vocoder", "steps=4", "--checksums")
+    export(*pipeline_arguments(parts, out), "--vocoder", parts / "vocoder", "steps=4", "--checksums", "--overwrite")
     made = load_synthesiser(out)
     assert isinstance(made.vocoder, SourceFilterVocoder)
     assert made.settings().steps == 4

@@ -157,7 +157,7 @@ def test_a_run_killed_at_any_write_is_resumed(
         nonlocal count
         count += 1
         if count > moment:
-            self.with_name(".leftover.1.part.wav").write_bytes(b"half")  # as a real kill leaves it
+            self.with_name(".leftover.vocalgen-4194303.part.wav").write_bytes(b"half")  # as a real kill leaves it
             raise Killed
         return replace(self, target)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vocalgen import VocalgenError
-from vocalgen.atomic import atomic_path, atomic_write_text, published
+from vocalgen.atomic import atomic_path, atomic_write_text, published, sweep
 from vocalgen.ownership import (
     INDEX,
     FolderKind,
@@ -166,7 +166,7 @@ def test_own_folder_refuses_other_folders(tmp_path: Path, name: str) -> None:
 
 def test_own_folder_takes_what_file_managers_leave(tmp_path: Path) -> None:
     (tmp_path / ".DS_Store").write_text("")
-    (tmp_path / ".cache.lock").write_text("")
+    (tmp_path / ".cache.vocalgen-lock").write_text("")
     assert (own_folder(tmp_path, RUN) / INDEX).is_file()
 
 
@@ -244,3 +244,113 @@ def test_a_folder_of_another_kind_is_kept(tmp_path: Path) -> None:
         with pytest.raises(VocalgenError, match="holds generated clips"), atomic_path(clips, kind=kind):
             pytest.fail("the body ran")
     assert {path.name for path in clips.iterdir()} == {"a", INDEX}
+
+
+def test_a_folder_of_other_results_is_kept(tmp_path: Path) -> None:
+    """A folder without an index whose parts all belong to vocalgen, and a run inside of a cache."""
+    atomic_write_text(own_folder(tmp_path / "work" / "run", RUN) / "config.yaml", "a: 1")
+    with (
+        pytest.raises(VocalgenError, match="work would be replaced, but holds"),
+        atomic_path(tmp_path / "work", kind=CACHE),
+    ):
+        pytest.fail("the body ran")
+    with atomic_path(tmp_path / "cache", kind=CACHE) as temporary:
+        temporary.mkdir()
+        (temporary / "audio").write_text("1")
+    atomic_write_text(own_folder(tmp_path / "cache" / "run", RUN) / "config.yaml", "a: 1")
+    with pytest.raises(VocalgenError, match="run/"), atomic_path(tmp_path / "cache", kind=CACHE):
+        pytest.fail("the body ran")
+    assert (tmp_path / "work" / "run" / "config.yaml").is_file()
+    assert (tmp_path / "cache" / "run" / "config.yaml").is_file()
+
+
+def test_published_removes_only_what_it_published(tmp_path: Path) -> None:
+    for _ in range(2):
+        with published(tmp_path / "report", REPORT) as folder:
+            (folder / "report.md").write_text("text")
+        atomic_write_text(tmp_path / "report" / "comparison.md", "by another command")
+    assert (tmp_path / "report" / "comparison.md").is_file()
+
+
+def test_a_file_added_to_a_folder_that_was_written_whole_is_foreign(tmp_path: Path) -> None:
+    export = folder_of(tmp_path / "export", config="1")
+    atomic_write_text(export / "embeddings.npz", "asked for by the user")
+    with pytest.raises(VocalgenError, match=r"embeddings\.npz"):
+        folder_of(export, config="2")
+
+
+def test_published_keeps_links(tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "a.md").symlink_to(tmp_path / "elsewhere.md")
+    with published(tmp_path / "report", REPORT) as folder:
+        (folder / "a.md").write_text("text")
+    assert (tmp_path / "report" / "a.md").is_symlink() and (tmp_path / "elsewhere.md").read_text() == "text"
+
+
+def test_published_into_a_folder_whose_parent_is_read_only(tmp_path: Path) -> None:
+    """As a mounted disk is: nothing is written beside the folder."""
+    (tmp_path / "out").mkdir()
+    seen: set[str] = set()
+    with published(tmp_path / "out", REPORT) as folder:
+        (folder / "a.md").write_text("text")
+        seen = {path.name for path in tmp_path.iterdir()}
+    assert seen == {"out"} and {path.name for path in (tmp_path / "out").iterdir()} == {"a.md", INDEX}
+
+
+def test_published_leaves_nothing_after_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), published(tmp_path / "out", REPORT):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [".yarn.lock", ".notes.2024.old", ".thesis.2024.part.txt"])
+def test_files_of_the_user_that_look_temporary_are_kept(tmp_path: Path, name: str) -> None:
+    folder = folder_of(tmp_path / "cache", a="1")
+    (folder / name).write_text("precious")
+    sweep(folder)
+    with pytest.raises(VocalgenError, match="which vocalgen did not write"):
+        folder_of(folder, b="2")
+    assert (folder / name).read_text() == "precious"
+
+
+def test_atomic_path_keeps_a_single_file_that_appeared_while_the_body_ran(tmp_path: Path) -> None:
+    with (
+        pytest.raises(VocalgenError, match="was not written by vocalgen"),
+        atomic_path(tmp_path / "a.csv") as temporary,
+    ):
+        temporary.write_text("new")
+        (tmp_path / "a.csv").write_text("precious")
+    assert (tmp_path / "a.csv").read_text() == "precious"
+
+
+def test_an_index_with_a_torn_header_is_of_no_kind(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / INDEX).write_text('{"about": "Fil')
+    with pytest.raises(VocalgenError, match="files of an unknown kind, not a training run"):
+        own_folder(folder, RUN)
+    begin_index(folder, RUN)
+    assert own_folder(folder, RUN) == folder
+
+
+def test_a_relative_path_belongs_to_the_same_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = own_folder(tmp_path / "run", RUN)
+    atomic_write_text(run / "samples" / "a", "1")
+    monkeypatch.chdir(run / "samples")
+    assert is_own_file(Path("a"))
+    atomic_write_text("a", "2")
+    assert is_own_file(run / "samples" / "a")
+
+
+def test_the_index_of_a_cache_has_no_checksums(tmp_path: Path) -> None:
+    """Hashing gigabytes that nobody compares would cost time."""
+    with atomic_path(tmp_path / "cache", kind=CACHE) as temporary:
+        temporary.mkdir()
+        (temporary / "audio").write_text("1")
+    assert json.loads((tmp_path / "cache" / INDEX).read_text().splitlines()[1]) == {"file": "audio"}
+
+
+def test_a_cache_may_lie_in_a_new_run_folder(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "run" / "cache", kind=CACHE) as temporary:
+        temporary.mkdir()
+    assert own_folder(tmp_path / "run", RUN).is_dir()

@@ -185,7 +185,7 @@ def test_what_is_packed_stays(corpus: Path) -> None:
 
 def alive(left: Path) -> bool:
     """Whether the process that was writing a temporary file is still about to die."""
-    found = re.search(r"\.(\d+)\.part", left.name)
+    found = re.search(r"-(\d+)\.part", left.name)
     return found is not None and atomic._alive(int(found[1]))
 
 

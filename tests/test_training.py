@@ -260,7 +260,11 @@ def test_leftovers_of_killed_runs_are_swept(corpus: Path, tmp_path: Path) -> Non
     run = tmp_path / "run"
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    left = [run / f".export.{ended.pid}.part", run / "state" / f".step-3.{ended.pid}.part", run / ".config.1.part.yaml"]
+    left = [
+        run / f".export.vocalgen-{ended.pid}.part",
+        run / "state" / f".step-3.vocalgen-{ended.pid}.part",
+        run / ".config.vocalgen-1.part.yaml",
+    ]
     own_folder(run, RUN)
     for path in left[:2]:
         path.mkdir(parents=True)

@@ -17,7 +17,7 @@ from vocalgen.ownership import (
     FolderKind,
     Recogniser,
     begin_index,
-    listed,
+    published_files,
     real_path,
     record,
     remove,
@@ -63,7 +63,7 @@ def atomic_path(
     if target.exists() and not (target.is_file() or target.is_dir()):
         raise VocalgenError(f"cannot write {target}: it is a device, a socket or a pipe; choose another place")
     require_replaceable(target, overwrite, recognise, kind)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.vocalgen-{os.getpid()}.part{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -72,6 +72,7 @@ def atomic_path(
             seal(temporary, kind)
             _replace_folder(temporary, target, kind)
         else:
+            require_replaceable(target, overwrite, recognise)  # again: the work may have taken long
             record(target, temporary)
             temporary.replace(target)
     except OSError as error:
@@ -95,7 +96,7 @@ def _replace_folder(temporary: Path, target: Path, kind: FolderKind | None) -> N
         temporary.replace(target)
         return
     require_replaceable(target, kind=kind)  # again: the work may have taken long
-    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    retired = target.with_name(f".{target.name}.vocalgen-{os.getpid()}.old")
     target.rename(retired)
     try:
         temporary.rename(target)
@@ -119,31 +120,37 @@ def published(folder: str | os.PathLike[str], kind: FolderKind, overwrite: bool 
     Raises:
         VocalgenError: a file is in the way; `folder` is of another kind, or cannot be written.
     """
-    target = Path(os.path.abspath(real_path(folder)))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    target = real_path(folder)
+    if (target / INDEX).is_file():
+        require_own_folder(target, kind)
+    temporary = target / f".published.vocalgen-{os.getpid()}.part"  # inside: it may be a mounted disk
+    empty = not target.exists()
     try:
         temporary.mkdir(parents=True)
         yield temporary
         _publish(temporary, target, kind, overwrite)
     except OSError as error:
-        reason = error.strerror or error
-        raise VocalgenError(f"cannot write {target}: {reason}; choose another place or free some space") from error
+        raise _unwritable(target, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if empty:
+            with suppress(OSError):
+                target.rmdir()
 
 
 def _publish(source: Path, target: Path, kind: FolderKind, overwrite: bool | None) -> None:
     files = [path.relative_to(source) for path in sorted(source.rglob("*")) if path.is_file()]
     for file in files:
         require_replaceable(target / file, overwrite)
-    if (target / INDEX).is_file():
-        require_own_folder(target, kind)
-    earlier = set(listed(target)) - {file.as_posix() for file in files}
+    earlier = published_files(target) - {file.as_posix() for file in files}
     begin_index(target, kind)
     for file in files:
-        (target / file).parent.mkdir(parents=True, exist_ok=True)
-        record(target / file, source / file)
-        (source / file).replace(target / file)
+        place = real_path(target / file)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        copied = place.with_name(f".{place.name}.vocalgen-{os.getpid()}.part")
+        shutil.copy2(source / file, copied)  # the place may be a link to another disk
+        record(target / file, copied, published=True)
+        copied.replace(place)
     for name in sorted(earlier):
         remove(target / name)
 
@@ -253,8 +260,8 @@ def atomic_write_text(path: str | os.PathLike[str], text: str, overwrite: bool |
 def locked(path: str | os.PathLike[str], busy: str | None = None) -> Iterator[None]:
     """Hold `path` for one process at a time. The lock ends with the process, however that ends.
 
-    The lock is an empty file `.NAME.lock` beside `path`, which stays. Windows and some file systems of clusters have
-    no such locks: nobody is kept out there.
+    The lock is an empty file `.NAME.vocalgen-lock` beside `path`, which stays. Windows and some file systems of
+    clusters have no such locks; there processes are not kept apart.
 
     Args:
         busy: error message where another process holds `path`; None waits for that process instead.
@@ -270,7 +277,7 @@ def locked(path: str | os.PathLike[str], busy: str | None = None) -> Iterator[No
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(target.with_name(f".{target.name}.vocalgen-lock"), os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise _unwritable(target, error) from error
     try:

@@ -1,10 +1,10 @@
 """Which files and folders vocalgen wrote itself: only these may be replaced or removed.
 
-A folder that vocalgen fills carries an index, `.vocalgen.jsonl`, with one line per file that vocalgen ever wrote there:
-its name, size and checksum. A file belongs to vocalgen if it equals one of its lines; a file that somebody has added or
-changed does not. In caches, which nobody edits, a listed name is enough, so that damaged files can be made again.
-Single files in the user's own folders carry their mark inside, where the format has room for one: the writer of the
-format passes a function that recognises it.
+A folder that vocalgen fills carries an index, `.vocalgen.jsonl`. Its first line says what the folder is for; each
+further line names a file that vocalgen wrote there, with size and checksum. A file belongs to vocalgen if it equals one
+of its lines; a file that somebody has added or changed does not. In caches a listed name is enough, so that damaged
+files can be made again. Single files in the user's own folders carry their mark inside, where the format has room for
+one: the writer of the format passes a function that recognises it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from vocalgen.errors import VocalgenError
 INDEX = ".vocalgen.jsonl"
 """Name of the index in a folder that vocalgen fills."""
 
+ABOUT = "Files that vocalgen wrote into this folder. It replaces or removes no others."
+
 MAX_DEPTH = 4
 """Levels above a file at which its index may lie."""
 
-TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)\.(part(\..+)?|old)")
+TEMPORARY = re.compile(r"\..+\.vocalgen-(?P<process>\d+)\.(part(\..+)?|old)")
 """Names of files and folders that are being written, see `vocalgen.atomic`."""
 
-UNNOTICED = re.compile(r"\..+\.lock|\.DS_Store|Thumbs\.db|desktop\.ini")
+IGNORED = re.compile(r"\..+\.vocalgen-lock|\.DS_Store|Thumbs\.db|desktop\.ini")
 """Names of lock files, and of files that file managers leave in folders without being asked."""
 
 Recogniser = Callable[[Path], bool]
@@ -48,6 +51,25 @@ class FolderKind:
 
     name: str
     cache: bool = False
+
+
+@dataclass
+class Index:
+    """Content of an index.
+
+    Attributes:
+        kind: name of what the folder is for; None if nothing is said.
+        cache: see `FolderKind`.
+        sealed: whether the folder was written whole, so that files added later are not vocalgen's.
+        lines: by file, the sizes, times and checksums that vocalgen has written.
+        published: files that `vocalgen.atomic.published` put there.
+    """
+
+    kind: str | None = None
+    cache: bool = False
+    sealed: bool = False
+    lines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    published: set[str] = field(default_factory=set)
 
 
 def require_replaceable(
@@ -77,10 +99,12 @@ def require_replaceable(
                 f"{path} would be replaced, but holds '{foreign}', which vocalgen did not write; "
                 f"move it away or choose another place"
             )
-        _require_kind(target, kind, "choose another place")
+        if (target / INDEX).is_file():
+            _require_kind(target, kind, "choose another place")
     elif target.is_file() and not overwrite and not is_own_file(target, recognise):
-        known = any(True for _ in _lines_of(target))
-        reason = "was changed since vocalgen wrote it" if known else "exists and was not written by vocalgen"
+        reason = (
+            "was changed since vocalgen wrote it" if _lines_of(target) else "exists and was not written by vocalgen"
+        )
         option = "" if overwrite is None else ", or pass --overwrite"
         raise VocalgenError(f"{path} {reason}; move it away or choose another place{option}")
 
@@ -89,6 +113,8 @@ def require_own_folder(
     folder: str | os.PathLike[str], kind: FolderKind, advice: str = "choose a new or empty folder"
 ) -> None:
     """Check that vocalgen may fill `folder`: it is absent, empty, or has an index of this kind. Creates nothing.
+
+    Folders in it that have an index of their own, such as a cache made there before, do not count.
 
     Args:
         folder: folder to be filled.
@@ -106,9 +132,12 @@ def require_own_folder(
     if (target / INDEX).is_file():
         _require_kind(target, kind, advice)
         return
-    foreign = next((entry.name for entry in sorted(target.iterdir()) if not _is_unnoticed(entry.name)), None)
+    entries = (entry for entry in sorted(target.iterdir()) if not _is_ignored(entry.name))
+    foreign = next((entry.name for entry in entries if not (entry / INDEX).is_file()), None)
     if foreign is not None:
-        raise VocalgenError(f"{folder} holds '{foreign}', which vocalgen did not write; {advice}")
+        raise VocalgenError(
+            f"{folder} holds '{foreign}', which vocalgen did not write; {advice} (a copied folder needs its {INDEX})"
+        )
 
 
 def own_folder(folder: str | os.PathLike[str], kind: FolderKind, advice: str = "choose a new or empty folder") -> Path:
@@ -129,20 +158,20 @@ def begin_index(folder: Path, kind: FolderKind) -> None:
     Raises:
         VocalgenError: it cannot be written.
     """
-    if (folder / INDEX).is_file():
+    if _header(folder) is not None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _append(folder, [_header(kind)])
+        _append(folder, [_header_line(kind)])
     except OSError as error:
         raise VocalgenError(
             f"cannot write into {folder}: {error.strerror or error}; choose another place or free some space"
         ) from error
 
 
-def listed(folder: Path) -> list[str]:
-    """Names of all files that the index of a folder lists; those that are gone too."""
-    return sorted({str(line["file"]) for line in _read(folder) if "file" in line})
+def published_files(folder: Path) -> set[str]:
+    """Names of the files that `vocalgen.atomic.published` put into a folder, those that are gone too."""
+    return set(_index(folder).published)
 
 
 def is_own_file(path: Path, recognise: Recogniser | None = None) -> bool:
@@ -152,23 +181,32 @@ def is_own_file(path: Path, recognise: Recogniser | None = None) -> bool:
     return _is_unchanged(path) or (recognise is not None and recognise(path))
 
 
-def record(file: Path, size_of: Path | None = None, grows: bool = False) -> None:
-    """List a file in the index of the folder that it lies in; does nothing in folders without an index.
+def record(file: Path, content: Path | None = None, grows: bool = False, published: bool = False) -> None:
+    """List a file in the index of the folder that it lies in.
+
+    Does nothing in folders without an index, and in those that were written whole.
 
     Args:
         file: the file's final place.
-        size_of: where its content lies now, if it is not there yet.
+        content: where its content lies now, if it is not there yet.
         grows: the file is appended to, so that any content of it is vocalgen's.
+        published: see `Index`.
     """
     owner = _owner(file)
-    if owner is not None:
-        _append(owner, [_line(file.relative_to(owner).as_posix(), size_of or file, grows)])
+    header = None if owner is None else _header(owner)
+    if owner is None or header is None or header.get("sealed"):
+        return
+    grows = grows or bool(header.get("cache"))
+    name = _name_in(owner, file)
+    _append(owner, [_line(name, content or file, grows) | ({"published": True} if published else {})])
 
 
 def seal(folder: Path, kind: FolderKind | None = None) -> None:
     """Write the index of a folder that is complete: it lists every file in it."""
+    cache = kind is not None and kind.cache
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != INDEX)
-    _append(folder, [_header(kind), *(_line(path.relative_to(folder).as_posix(), path) for path in files)])
+    lines = [_line(path.relative_to(folder).as_posix(), path, cache) for path in files]
+    _append(folder, [_header_line(kind) | {"sealed": True}, *lines])
 
 
 def remove(path: Path) -> None:
@@ -184,7 +222,7 @@ def remove(path: Path) -> None:
             continue
         if entry.is_dir():
             _remove_empty(entry)
-        elif _is_unnoticed(entry.name) or is_own_file(entry):
+        elif _is_ignored(entry.name) or is_own_file(entry):
             with suppress(OSError):
                 entry.unlink()
     _remove_empty(path)
@@ -203,26 +241,45 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _foreign_entries(folder: Path) -> Iterator[str]:
-    """Entries of a folder, by relative name, that its index does not list as they are."""
+    """Entries of a folder, by relative name, that its own index does not list as they are.
+
+    An index further down is one of them: it belongs to another result of vocalgen, which must not go with this one.
+    """
+    index = _index(folder)
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.name == INDEX or (path.is_dir() and not path.is_symlink()):
+        if name == INDEX or _is_ignored(path.name) or (path.is_dir() and not path.is_symlink()):
             continue
-        if not _is_unnoticed(path.name) and not is_own_file(path):
+        try:
+            own = not path.is_symlink() and _equals(path, index.lines.get(name, []), index.cache)
+        except FileNotFoundError:  # another process has just replaced the folder
+            continue
+        if not own:
             yield name
 
 
-def _is_unnoticed(name: str) -> bool:
-    return UNNOTICED.fullmatch(name) is not None or TEMPORARY.fullmatch(name) is not None
+def _is_ignored(name: str) -> bool:
+    return IGNORED.fullmatch(name) is not None or TEMPORARY.fullmatch(name) is not None
 
 
 def _is_unchanged(file: Path) -> bool:
-    lines = list(_lines_of(file))
+    owner = _owner(file)
+    return owner is not None and _equals(file, _lines_of(file), _index(owner).cache)
+
+
+def _lines_of(file: Path) -> list[dict[str, Any]]:
+    """Lines about a file in the index above it."""
+    owner = _owner(file)
+    return [] if owner is None else _index(owner).lines.get(_name_in(owner, file), [])
+
+
+def _equals(file: Path, lines: list[dict[str, Any]], cache: bool) -> bool:
+    """Whether a file is as one of the lines about it says; lines without a size hold for any content."""
     if not lines:
         return False
     found = file.stat()
     size_and_time = found.st_size, found.st_mtime_ns
-    if any("bytes" not in line or (line["bytes"], line["time"]) == size_and_time for line in lines):
+    if cache or any("bytes" not in line or (line["bytes"], line["time"]) == size_and_time for line in lines):
         return True
     if all(line["bytes"] != found.st_size for line in lines):
         return False
@@ -230,21 +287,9 @@ def _is_unchanged(file: Path) -> bool:
     return any(line["blake2b"] == checksum for line in lines)
 
 
-def _lines_of(file: Path) -> list[dict[str, Any]]:
-    """Lines about a file in the index above it; without size and checksum where any content is vocalgen's."""
-    owner = _owner(file)
-    if owner is None:
-        return []
-    name = file.relative_to(owner).as_posix()
-    lines = list(_read(owner))
-    if any(line.get("cache") for line in lines):
-        return [{"file": name} for line in lines if line.get("file") == name]
-    return [line for line in lines if line.get("file") == name]
-
-
 def _owner(file: Path) -> Path | None:
     """The nearest folder above a file that has an index; None in a folder that is still being written."""
-    for folder in list(file.parents)[:MAX_DEPTH]:
+    for folder in list(Path(os.path.abspath(file)).parents)[:MAX_DEPTH]:
         if TEMPORARY.fullmatch(folder.name):
             return None
         if (folder / INDEX).is_file():
@@ -252,26 +297,62 @@ def _owner(file: Path) -> Path | None:
     return None
 
 
-def _read(folder: Path) -> Iterator[dict[str, Any]]:
-    """Lines of an index; a line that a kill has cut short is none."""
-    with suppress(OSError):
-        for text in (folder / INDEX).read_text(encoding="utf-8", errors="replace").split("\n"):
-            with suppress(ValueError):
-                line = json.loads(text)
-                if isinstance(line, dict):
-                    yield line
-
-
-def _header(kind: FolderKind | None) -> dict[str, Any]:
-    about = "Files that vocalgen wrote into this folder. It replaces or removes no others."
-    return {"about": about, **({} if kind is None else {"kind": kind.name, "cache": kind.cache})}
+def _name_in(owner: Path, file: Path) -> str:
+    return Path(os.path.abspath(file)).relative_to(owner).as_posix()
 
 
 def _require_kind(folder: Path, kind: FolderKind | None, advice: str) -> None:
-    names = [line["kind"] for line in _read(folder) if "kind" in line]
-    if names and (kind is None or names[0] != kind.name):
+    name = (_header(folder) or {}).get("kind")
+    if name != (None if kind is None else kind.name):
         wanted = "" if kind is None else f", not {kind.name}"
-        raise VocalgenError(f"{folder} holds {names[0]}{wanted}; {advice}")
+        raise VocalgenError(f"{folder} holds {name or 'files of an unknown kind'}{wanted}; {advice}")
+
+
+def _header_line(kind: FolderKind | None) -> dict[str, Any]:
+    return {"about": ABOUT, **({} if kind is None else {"kind": kind.name, "cache": kind.cache})}
+
+
+def _header(folder: Path) -> dict[str, Any] | None:
+    """The line of an index that says what the folder is for; None where there is none."""
+    with suppress(OSError), (folder / INDEX).open(encoding="utf-8", errors="replace") as stream:
+        for text in stream:  # the first, unless a kill has cut that short
+            with suppress(ValueError):
+                line = json.loads(text)
+                if isinstance(line, dict) and "about" in line:
+                    return line
+    return None
+
+
+def _index(folder: Path) -> Index:
+    """Content of a folder's index; an empty one where there is none."""
+    try:
+        found = (folder / INDEX).stat()
+    except OSError:
+        return Index()
+    return _parsed(str(folder / INDEX), found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _parsed(path: str, size: int, time: int) -> Index:
+    """The index in a file of this size and time. Lines that a kill has cut short are left out."""
+    index = Index()
+    with suppress(OSError):
+        for text in Path(path).read_text(encoding="utf-8", errors="replace").split("\n"):
+            with suppress(ValueError):
+                line = json.loads(text)
+                if isinstance(line, dict):
+                    _add(index, line)
+    return index
+
+
+def _add(index: Index, line: dict[str, Any]) -> None:
+    if "about" in line:
+        index.kind, index.cache = line.get("kind"), bool(line.get("cache"))
+        index.sealed = bool(line.get("sealed"))
+    elif "file" in line and ("bytes" not in line or {"time", "blake2b"} <= line.keys()):
+        index.lines.setdefault(str(line["file"]), []).append(line)
+        if line.get("published"):
+            index.published.add(str(line["file"]))
 
 
 def _line(name: str, file: Path, grows: bool = False) -> dict[str, Any]:

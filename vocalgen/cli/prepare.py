@@ -191,6 +191,7 @@ def _prepare(
 
     from vocalgen.atomic import atomic_write_text
     from vocalgen.corpora.check import corpus_of, incomplete, missing_files, unseen_emotions
+    from vocalgen.corpora.verify import is_report
     from vocalgen.corpora.words import count
 
     console = Console()
@@ -213,7 +214,8 @@ def _prepare(
         _print_report(report, report_path, console)
     else:
         manifest.save(out, overwrite)
-        report_path.unlink(missing_ok=True)  # one of an earlier run would speak of other clips
+        if report_path.is_file() and is_report(report_path):  # it would speak of other clips
+            report_path.unlink()
         for note in (*manifest.notes, "not verified: durations and flags are unknown"):
             console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     splits = ", ".join(f"{len(manifest.split(name)):,} {name}" for name in ("train", "validation", "test"))

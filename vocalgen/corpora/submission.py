@@ -83,6 +83,11 @@ def format_of(task: str) -> Format:
     return FORMATS[task]
 
 
+def submission_path(task: str, folder: Path, team: str, number: int) -> Path:
+    """File name that the organisers ask for: PREFIX_TEAM_NUMBER.csv."""
+    return folder / f"{format_of(task).prefix}_{team}_{number}.csv"
+
+
 def write_submission(
     task: str, clips: Sequence[str], values: Sequence[Sequence[object]], folder: Path, team: str, number: int
 ) -> Path:
@@ -109,7 +114,7 @@ def write_submission(
     found = problems(text.getvalue(), chosen)
     if found:
         raise VocalgenError(f"this is no submission for {task}: {found[0]}")
-    path = folder / f"{chosen.prefix}_{team}_{number}.csv"
+    path = submission_path(task, folder, team, number)
     atomic_write_text(path, text.getvalue())
     return path
 

@@ -23,7 +23,7 @@ from vocalgen.evaluation.ratings import Ratings, read_ratings
 from vocalgen.evaluation.report import write_report
 from vocalgen.evaluation.store import Store
 from vocalgen.mel import MEL_24K, LogMel, log_mels
-from vocalgen.ownership import FolderKind, listed, require_own_folder, require_replaceable
+from vocalgen.ownership import INDEX, FolderKind, require_own_folder, require_replaceable
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import Clips, FolderClips, RealClips, Wave
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -45,6 +45,9 @@ SHOWN = (
 
 GRID = MEL_24K
 """Front end of the mel grid."""
+
+WRITTEN = ("report.json", "report.md", "report.html", "distances.png", "confusion.png", "between.png")
+"""Files of a report, beside a grid of log-mels per system."""
 
 PLAYED = 2
 """Clips of an emotion that can be played in the page."""
@@ -117,10 +120,10 @@ def require_report_folder(out: Path, overwrite: bool = False) -> None:
     Raises:
         VocalgenError: it holds files that vocalgen did not write, or that were changed since.
     """
-    if overwrite:
-        return
-    require_own_folder(out, REPORT)
-    for name in listed(out):
+    if not overwrite or (out / INDEX).is_file():
+        require_own_folder(out, REPORT)
+    files = {*WRITTEN, *(path.name for path in out.glob("mels*.png"))}
+    for name in sorted(files):
         require_replaceable(out / name, overwrite)
 
 

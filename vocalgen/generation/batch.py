@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vocalgen import __version__, audio
-from vocalgen.atomic import atomic_write_text
+from vocalgen.atomic import atomic_write_text, sweep
 from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.settings import Settings, require_seeds, whole_number
@@ -316,9 +316,8 @@ def _hot(intensities: Sequence[float]) -> int:
 
 def _sweep(folder: Path) -> None:
     """Remove temporary files of a killed run and join its part manifests, whose names a new run uses again."""
-    for pattern in (".*.part.*", "*/.*.part.*"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    for place in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        sweep(place)
     parts = sorted((folder / PARTS).glob("*.jsonl"))
     joined = "".join(part.read_text(encoding="utf-8") for part in parts)
     if parts:

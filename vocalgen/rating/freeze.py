@@ -22,6 +22,7 @@ from vocalgen.corpora.table import read_table
 from vocalgen.emotions import Vocabulary
 from vocalgen.errors import VocalgenError
 from vocalgen.metrics.loudness import integrated_loudness, true_peak
+from vocalgen.ownership import FolderKind
 from vocalgen.rating.store import create_ratings
 from vocalgen.rating.study import (
     CLIPS,
@@ -42,6 +43,9 @@ LOUDNESS, PEAK_DB = -23.0, -1.0
 
 LETTERS = str.maketrans("0123456789abcdef", "bcdfghjklmnpqrst")
 """Hex digits as letters in the same order: spreadsheets take some hex digits for a number, and change them."""
+
+
+STUDY = FolderKind("a listening study")
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def create_study(
     for code, content in words.items():
         require_different_names(parse_texts(content, f"{code}.yaml"), settings.emotions, f"{code}.yaml")
     chosen = list(_choose(read_sources(source, vocabulary), settings, per_emotion, str(source)))
-    with atomic_path(target) as part:
+    with atomic_path(target, kind=STUDY) as part:
         for name in (CLIPS, TEXTS):
             (part / name).mkdir(parents=True)
         clips = [_copy(clip, practice, settings.seed, part / CLIPS) for clip, practice in chosen]

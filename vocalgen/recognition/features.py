@@ -26,7 +26,7 @@ from vocalgen.corpora.manifest import Manifest
 from vocalgen.data import WaveCache, beside_manifest, recording_marks, unchanged
 from vocalgen.emotions import slug
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import FolderKind, begin_index, remove
+from vocalgen.ownership import FolderKind, begin_index, remove, require_replaceable
 from vocalgen.progress import progress
 from vocalgen.recognition.clips import cache_folder
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -188,6 +188,7 @@ def _complete(
     file: Path, rows: Sequence[Row], encoder: Encoder, cache: WaveCache, progress: bool
 ) -> tuple[Stored, int]:
     """Compute what is not known and write the file; also how many clips were computed."""
+    require_replaceable(file)
     with locked(file):
         stored = _holding(file, rows)
         if stored is not None:  # another process was first

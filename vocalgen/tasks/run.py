@@ -15,7 +15,7 @@ import numpy as np
 
 from vocalgen.atomic import atomic_path, atomic_write_text, locked, sweep
 from vocalgen.corpora.manifest import Manifest
-from vocalgen.corpora.submission import FORMATS, require_ids
+from vocalgen.corpora.submission import FORMATS, require_ids, submission_path
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.shipped import file_sha256
@@ -24,7 +24,7 @@ from vocalgen.tasks.enrolment import unhelped
 from vocalgen.tasks.report import markdown
 from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, REPORT, Run, key_of, plain, read_seed, write_run
 from vocalgen.tasks.scores import by_column, further, intervals
-from vocalgen.tasks.submit import originals, submit
+from vocalgen.tasks.submit import SUBMISSION, originals, submit
 from vocalgen.tasks.system import SUPPORT, Rows, System, TaskData, task_data
 from vocalgen.tasks.task import DIRECTION, Array, Task, bounded, labelled
 
@@ -82,8 +82,11 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
     require_own_folder(plan.out, BENCHMARK, "give a new or empty folder as --out")
     require_own(plan.out, plan.task, system)
     require_replaceable(plan.out / MODEL, kind=SYSTEM)
-    for name in (PREDICTIONS, PAGE, REPORT):
-        require_replaceable(plan.out / name)
+    written = [plan.out / name for name in (PREDICTIONS, PAGE, REPORT)]
+    if plan.task.name in FORMATS:
+        written.append(submission_path(plan.task.name, plan.out, plan.team, SUBMISSION))
+    for file in written:
+        require_replaceable(file)
     data, truth = task_data(plan.task, plan.manifest)
     manifest = Manifest.load(plan.manifest)
     require_ids(plan.task.name, manifest)

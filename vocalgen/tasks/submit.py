@@ -18,6 +18,10 @@ from vocalgen.tasks.task import Array, Task
 ORDER = {"exvo-multitask": ("country", "age", "emotions")}
 
 
+SUBMISSION = 1
+"""Number in the name of the file: teams may send several."""
+
+
 def originals(manifest: Manifest) -> dict[str, str]:
     """Of test clips that only repeat the audio of a usable clip, which are neither learnt nor scored: its id."""
     copies = [clip for clip in manifest.predicted().split("test") if not clip.usable]
@@ -51,7 +55,7 @@ def submit(
     place = {entry: row for row, entry in enumerate(known)}
     rows = np.array([place.get(entry, len(known)) for entry in heard])
     filled = {name: np.vstack([values, means[name]])[rows] for name, values in run.of(known).items()}
-    path = write_submission(data.task.name, clips, _cells(data.task, filled), folder, team, 1)
+    path = write_submission(data.task.name, clips, _cells(data.task, filled), folder, team, SUBMISSION)
     absent = int((rows == len(known)).sum())
     remark = f"{absent} test clips cannot be used; the submission has the mean prediction for them" if absent else ""
     return path, remark

@@ -209,10 +209,22 @@ class Trainer:
                 self._log(window, rate, record)
                 window, since = [], time.perf_counter()
             if record is not None and self.step % config.preview_every == 0:
-                with torch.no_grad():
+                with torch.no_grad(), self._foreign_files_kept():
                     record.previews(self.step, objective.preview(self.step))
             if self.step % config.save_every == 0 or self.step == config.steps:
                 self._save()
+
+    @contextmanager
+    def _foreign_files_kept(self) -> Iterator[None]:
+        """Let training go on where files of the user's have come into the way since it began; the end is told."""
+        try:
+            yield
+        except NoSpaceLeft:
+            raise
+        except VocalgenError as error:
+            if self.step == self.config.steps:
+                raise
+            logger.warning("step %d: %s", self.step, error)
 
     @contextmanager
     def _full_disk_told(self) -> Iterator[None]:
@@ -256,7 +268,7 @@ class Trainer:
             return
         if not self.points.folder(self.step).exists():
             self._save_state()
-        with atomic_path(self.run / EXPORT, kind=EXPORTED) as folder:
+        with self._foreign_files_kept(), atomic_path(self.run / EXPORT, kind=EXPORTED) as folder:
             folder.mkdir()
             self.objective.export(folder)
 

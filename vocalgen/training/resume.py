@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -149,8 +150,9 @@ def require_run_folder(run: str | Path) -> None:
         VocalgenError: it holds files of other origin, or somebody has changed the files that a run writes.
     """
     require_own_folder(run, RUN, "choose a new folder as loop.run")
-    for name in (CONFIG, "environment.json"):
-        require_replaceable(Path(run) / name)
+    samples = sorted(path for path in Path(run).glob("samples/*") if path.is_file())
+    for file in (Path(run) / CONFIG, Path(run) / "environment.json", *samples):
+        require_replaceable(file)
     require_replaceable(Path(run) / EXPORT, kind=EXPORTED)
 
 
@@ -173,7 +175,7 @@ def require_idle(run: Path) -> None:
     Raises:
         VocalgenError: as `alone`.
     """
-    if run.is_dir():
+    if run.is_dir() and os.environ.get("RANK", "0") == "0":  # the others of `accelerate launch` would meet each other
         with alone(run):
             pass
 
