@@ -19,7 +19,11 @@ from small_study import SETTINGS, write_clips
 
 from vocalgen import audio
 from vocalgen.cli.main import VERBS, load_verb
-from vocalgen.ownership import INDEX
+from vocalgen.evaluation.run import REPORT
+from vocalgen.generation.batch import CLIPS
+from vocalgen.ownership import INDEX, FolderKind, own_folder
+from vocalgen.rating.export import RATINGS
+from vocalgen.tasks.run import BENCHMARK
 
 Arguments = Callable[[Path], list[object]]
 """From a folder of the user's to the arguments of a command that would write there."""
@@ -105,7 +109,8 @@ def home(corpus: Path, tmp_path: Path) -> Path:
     audio_file = folder / "laugh.wav"
     shutil.copyfile(next((corpus / "clips" / "awe").iterdir()), audio_file)
     (tmp_path / "outside.txt").write_text("outside")
-    (folder / "link").symlink_to(tmp_path / "outside.txt")
+    for name in ("link", "link.wav", "link.npz", "link.csv", "link.png"):
+        (folder / name).symlink_to(tmp_path / "outside.txt")
     (folder / "awe" / "awe-3.wav").chmod(0o400)
     return folder
 
@@ -119,6 +124,7 @@ def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments
         "sample": [
             lambda home: ["sample", "-e", "awe", *model, "--out", home],
             lambda home: ["sample", "-e", "awe", *model, "--out", home / "awe-0.wav"],
+            lambda home: ["sample", "-e", "awe", *model, "--out", home / "link.wav"],
             lambda home: ["sample", "-e", "awe", "--seed", 1, *model, "--plot", "--out", home / "awe-0.wav"],
         ],
         "generate": [lambda home: ["generate", "-e", "awe", *model, "--per-emotion", 1, "--out", home]],
@@ -130,8 +136,12 @@ def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments
             lambda home: ["invert", home / "laugh.wav", "-e", "awe", "--checkpoint", gan, "--steps", 1, "--out", home],
             lambda home: ["invert", home / "laugh.wav", "-e", "awe", "--checkpoint", gan, "--overwrite", "-o", home],
         ],
-        "embed": [lambda home: ["embed", clips, "--out", home / "e.npz", "--device", "cpu"]],
+        "embed": [
+            lambda home: ["embed", clips, "--out", home / "e.npz", "--device", "cpu"],
+            lambda home: ["embed", clips, "--out", home / "link.npz", "--device", "cpu"],
+        ],
         "classify": [
+            lambda home: ["classify", home / "laugh.wav", "-m", "emogator-classifier-24k", "-o", home / "link.csv"],
             lambda home: ["classify", home / "laugh.wav", "-m", "emogator-classifier-24k", "-o", home / "made.csv"],
         ],
         "evaluate": [lambda home: ["evaluate", clips, "--reference", manifest, "--out", home]],
@@ -149,7 +159,10 @@ def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments
                 home,
             ]
         ],
-        "data prepare folder": [lambda home: ["data", "prepare", "folder", clips, *prepare, home / "made.csv"]],
+        "data prepare folder": [
+            lambda home: ["data", "prepare", "folder", clips, *prepare, home / "made.csv"],
+            lambda home: ["data", "prepare", "folder", clips, *prepare, home / "link.csv"],
+        ],
         "data prepare emogator": [lambda home: ["data", "prepare", "emogator", clips, *prepare, home / "made.csv"]],
         "data prepare hume-vocalburst": [
             lambda home: ["data", "prepare", "hume-vocalburst", clips, *prepare, home / "made.csv"]
@@ -173,7 +186,10 @@ def cases(corpus: Path, checkpoint: Path, gan: Path) -> dict[str, list[Arguments
             lambda home: ["data", "prepare", "modulate-stream", clips, "--table", corpus / "t.tsv", "--out", home]
         ],
         "data features": [],  # below: what is beside a manifest
-        "data stats": [lambda home: ["data", "stats", manifest, "--figure", home / "figure.png"]],
+        "data stats": [
+            lambda home: ["data", "stats", manifest, "--figure", home / "figure.png"],
+            lambda home: ["data", "stats", manifest, "--figure", home / "link.png"],
+        ],
         "metrics statistics": [lambda home: ["metrics", "statistics", corpus / "e.npz", "--out", home / "e.npz"]],
         "rate new": [lambda home: ["rate", "new", home, "--clips", clips, "--per-emotion", 1]],
         "rate export": [lambda home: ["rate", "export", corpus / "study", "--out", home]],
@@ -253,3 +269,85 @@ def test_a_folder_with_the_name_of_a_cache_is_kept(corpus: Path, tmp_path: Path,
         for name, files in before.items():
             assert {key: value for key, value in snapshot(corpus / name).items() if key != INDEX} == files
     assert not (tmp_path / "e.npz").exists()
+
+
+def outputs(verb: str, corpus: Path, checkpoint: Path, out: Path) -> list[object]:
+    """A command of a verb that fills a folder."""
+    manifest = corpus / "manifest.csv"
+    return {
+        "evaluate": ["evaluate", corpus / "clips", "--reference", manifest, "--out", out],
+        "benchmark": ["benchmark", "emogator", "--data", manifest, "--system", "mlp", "--encoder", "log-mel", "-o", out],
+        "generate": ["generate", "-e", "awe", "--checkpoint", checkpoint, "--per-emotion", 1, "-o", out],
+        "rate export": ["rate", "export", corpus / "study", "--out", out],
+    }[verb]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "name"),
+    [
+        ("evaluate", REPORT, "report.md"),
+        ("evaluate", REPORT, "mels-mine.png"),
+        ("benchmark", BENCHMARK, "report.md"),
+        ("benchmark", BENCHMARK, "model/weights"),
+        ("generate", CLIPS, "awe/awe-3.wav"),
+        ("generate", CLIPS, "run.json"),
+        ("rate export", RATINGS, "targets.csv"),
+    ],
+)
+def test_a_verb_keeps_what_was_added_to_its_own_folder(
+    verb: str, kind: FolderKind, name: str, corpus: Path, tmp_path: Path, debug_checkpoint: Path, command: Command
+) -> None:
+    out = own_folder(tmp_path / "out", kind)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("precious")
+    ran = command(*outputs(verb, corpus, debug_checkpoint, out))
+    assert ran.code == 2 and re.search(rf"{re.escape(Path(name).name)}|no benchmark", ran.err), ran
+    assert (out / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "benchmark", "generate"])
+def test_a_verb_keeps_the_results_of_another(
+    verb: str, corpus: Path, tmp_path: Path, debug_checkpoint: Path, command: Command
+) -> None:
+    out = own_folder(tmp_path / "out", FolderKind("exported ratings"))
+    (out / "targets.csv").write_text("precious")
+    before = snapshot(out)
+    ran = command(*outputs(verb, corpus, debug_checkpoint, out))
+    assert ran.code == 2 and "holds exported ratings, not" in ran.err, ran
+    assert snapshot(out) == before
+
+
+def test_the_export_recipe_keeps_files_of_other_origin(
+    home: Path, debug_checkpoint: Path, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(home)
+    parts = [f"--{part}={debug_checkpoint / part}" for part in ("transformer", "autoencoder")]
+    monkeypatch.setattr(sys, "argv", ["export.py", "pipeline", *parts, f"--out={home}"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(root / "recipes" / "export.py"), run_name="__main__")
+    assert stopped.value.code == 2 and "was not written by vocalgen" in capsys.readouterr().err
+    assert snapshot(home) == before
+
+
+@pytest.mark.parametrize("script", ["comparison", "recognisers", "roundtrip"])
+def test_a_report_of_the_evaluation_scripts_keeps_files_of_other_origin(
+    script: str,
+    home: Path,
+    corpus: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (home / "report.json").write_text('{"systems": ["a"], "emotions": ["Awe"]}')
+    before = snapshot(home)
+    arguments = {
+        "comparison": [home, "a=diffusion"],
+        "recognisers": ["emogator-classifier-24k", "--manifest", corpus / "manifest.csv", "--out", home],
+        "roundtrip": ["--manifest", corpus / "manifest.csv", "--cache", corpus / "cache", "--out", home],
+    }[script]
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(root / "eval" / f"{script}.py"), run_name="__main__")
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and re.search(REASONS, said), said
+    assert snapshot(home) == before
