@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from vocalgen import audio
+from vocalgen.corpora import emogator
 
 VOWELS = ((730, 1090, 2440), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240), (530, 1840, 2480))
 """First three formants in Hz of five vowels (Peterson and Barney 1952, men)."""
@@ -56,6 +57,13 @@ def write_emogator_tree(
                 wave = burst(category - 1, seconds, sample_rate, seed=10 * speaker + take)
                 audio.write(files[-1], wave, sample_rate)
     return files
+
+
+def write_emogator_corpus(folder: Path, speakers: tuple[int, ...] = (1, 2, 285)) -> Path:
+    """Write such files into `folder/mp3` and their manifest to `folder/manifest.csv`; returns `folder`."""
+    write_emogator_tree(folder / "mp3", speakers)
+    emogator.scan(folder / "mp3").save(folder / "manifest.csv")
+    return folder
 
 
 def _glottal_pulses(pitch: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:

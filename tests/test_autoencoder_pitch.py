@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from bursts import write_emogator_tree
+from bursts import write_emogator_corpus
 from test_source_filter import tiny
 from test_training import autoencoder_values
 
 from vocalgen.config import build
-from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K
 from vocalgen.models.griffin_lim import GriffinLim
@@ -25,9 +24,7 @@ from vocalgen.training.loop import Trainer
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small corpus, and a source-filter vocoder in `vocoder`."""
-    folder = tmp_path_factory.mktemp("corpus")
-    write_emogator_tree(folder / "mp3", speakers=(1, 2, 285))
-    emogator.scan(folder / "mp3").save(folder / "manifest.csv")
+    folder = write_emogator_corpus(tmp_path_factory.mktemp("corpus"))
     tiny().save_pretrained(folder / "vocoder")
     return folder
 

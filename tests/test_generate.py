@@ -243,11 +243,11 @@ def test_nothing_is_left_to_do(synthesis: Synthesis, complete: Path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"checkpoint": "1" * 64}, "checkpoint: 000"),
+        ({"checkpoint": "1" * 64}, "checkpoint: 0{16} there, 1{16} now"),
         ({"seed": 1}, "seed: 0 there, 1 now"),
         ({"sampling": Sampling(steps=5)}, r"other settings \(.*steps: \d+ there, 5 now.*\)"),
-        ({"duration": 0.5}, "duration: None there, 0.5 now"),
-        ({"trim": False}, "trim"),
+        ({"duration": 0.5}, "duration: not set there, 0.5 now"),
+        ({"trim": False}, "trim: true there, false now"),
         ({"format": "mp3"}, "format: wav there, mp3 now"),
     ],
 )
@@ -336,7 +336,7 @@ def test_the_command(debug_checkpoint: Path, tmp_path: Path, command: Command) -
     assert code == 0 and "1 clip cut or empty, made again; the first: awe/awe-33.flac" in err
     assert (tmp_path / "g" / lines[1]["file"]).stat().st_size == lines[1]["bytes"]
     code, _, err = command("generate", *arguments, "--format", "flac", "--steps", 3)
-    assert code == 2 and "made with other settings (steps: 2 there, 3 now);" in err and err.count("\n") == 1
+    assert code == 2 and "made with other settings (sampling.steps: 2 there, 3 now);" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(

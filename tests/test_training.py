@@ -13,14 +13,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from bursts import write_emogator_tree
+from bursts import write_emogator_corpus
 from conftest import Launch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vocalgen import audio
 from vocalgen.config import build, load_config
-from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.mel import MEL_16K_EXVO
 from vocalgen.models.autoencoder import MelAutoencoder
@@ -41,10 +40,7 @@ SMALL_TRANSFORMER = {"dim": 16, "depth": 1, "heads": 2}
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_emogator_tree(folder / "mp3", speakers=(1, 2, 3, 285))
-    emogator.scan(folder / "mp3").save(folder / "manifest.csv")
-    return folder
+    return write_emogator_corpus(tmp_path_factory.mktemp("corpus"), speakers=(1, 2, 3, 285))
 
 
 def autoencoder_values(corpus: Path, run: Path, steps: int) -> dict[str, Any]:

@@ -14,13 +14,12 @@ import test_gan_training
 import test_training
 import test_vocoder_training
 import torch
-from bursts import write_emogator_tree
+from bursts import write_emogator_corpus
 from small_corpus import write_corpus
 from small_recipes import recipe_config
 from torch import Tensor
 
 from vocalgen.config import build
-from vocalgen.corpora import emogator
 from vocalgen.tasks.labels import multitask_objective
 from vocalgen.training.autoencoder import AutoencoderConfig, AutoencoderObjective
 from vocalgen.training.classifier import ClassifierObjective
@@ -37,9 +36,7 @@ LOOP = {"log_every": 50, "preview_every": 2, "save_every": 2, "batch_size": 4}
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EmoGator's layout in `mp3` and `manifest.csv`; the corpus of test_gan_training in `small`."""
-    folder = tmp_path_factory.mktemp("corpus")
-    write_emogator_tree(folder / "mp3", speakers=(1, 2, 285))
-    emogator.scan(folder / "mp3").save(folder / "manifest.csv")
+    folder = write_emogator_corpus(tmp_path_factory.mktemp("corpus"))
     (folder / "small").mkdir()
     write_corpus(folder / "small")
     return folder

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from bursts import write_emogator_tree
+from bursts import write_emogator_corpus
 from conftest import Launch
 from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan
 
 from vocalgen.config import build, load_config
-from vocalgen.corpora import emogator
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.loading import load_vocoder
 from vocalgen.mel import MEL_16K_EXVO, MEL_24K, LogMel
@@ -57,10 +56,7 @@ SMALL_DISCRIMINATOR = {
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_emogator_tree(folder / "mp3", speakers=(1, 2, 285))
-    emogator.scan(folder / "mp3").save(folder / "manifest.csv")
-    return folder
+    return write_emogator_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 def values(corpus: Path, run: Path, steps: int, **changes: Any) -> dict[str, Any]:

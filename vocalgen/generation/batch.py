@@ -24,6 +24,7 @@ from vocalgen.errors import VocalgenError
 from vocalgen.generation.settings import Settings, require_seeds, whole_number
 from vocalgen.generation.tagging import clip_tags
 from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder
+from vocalgen.settings_diff import describe, differences
 
 if TYPE_CHECKING:
     from vocalgen.generation.synthesis import Synthesis
@@ -228,10 +229,12 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
             found = json.loads(stored.read_text(encoding="utf-8"))
         except ValueError as error:
             raise VocalgenError(f"{stored} is damaged ({error}); choose another folder") from error
-        changes = _changes(_flat(found), _flat(wanted))
+        if not isinstance(found, dict):
+            raise VocalgenError(f"{stored} is damaged (not a JSON object); choose another folder")
+        changes = differences(found, wanted)
         if changes and _holds_clips(folder):
             raise VocalgenError(
-                f"{folder} holds clips made with other settings ({', '.join(changes)}); choose another folder or the "
+                f"{folder} holds clips made with other settings ({describe(changes)}); choose another folder or the "
                 f"same settings"
             )
         if first:
@@ -276,20 +279,6 @@ def _holds_clips(folder: Path) -> bool:
     return any(
         path.is_file() and not path.name.startswith(".") for path in folder.glob("*/*") if path.parent.name != PARTS
     )
-
-
-def _flat(values: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings by the name of the innermost."""
-    if not isinstance(values, dict):
-        return {name: values}
-    return {key: entry for own, value in values.items() for key, entry in _flat(value, str(own)).items()}
-
-
-def _changes(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What differs between two flat sets of settings, for people."""
-    names = sorted(key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key))
-    shown = [{name: str(values.get(name))[:12] for name in names} for values in (found, wanted)]
-    return [f"{name}: {shown[0][name]} there, {shown[1][name]} now" for name in names]
 
 
 def conclude(folder: Path) -> int:

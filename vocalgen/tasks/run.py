@@ -19,7 +19,7 @@ from vocalgen.corpora.submission import FORMATS, require_ids, submission_path
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.shipped import file_sha256
-from vocalgen.tasks.earlier import require_own, require_unchanged
+from vocalgen.tasks.earlier import require_same_benchmark, require_unchanged
 from vocalgen.tasks.enrolment import unhelped
 from vocalgen.tasks.report import markdown
 from vocalgen.tasks.runs import MODEL, PAGE, PREDICTIONS, REPORT, Run, key_of, plain, read_seed, write_run
@@ -80,7 +80,7 @@ def benchmark(plan: Plan, system: System) -> dict[str, Any]:
     if plan.draws < LEAST_DRAWS:
         raise VocalgenError(f"--draws is {plan.draws}; the limits of 95 % need {LEAST_DRAWS} resamples at least")
     require_own_folder(plan.out, BENCHMARK, "give a new or empty folder as --out")
-    require_own(plan.out, plan.task, system)
+    require_same_benchmark(plan.out, plan.task, system)
     require_replaceable(plan.out / MODEL, kind=SYSTEM)
     written = [plan.out / name for name in (PREDICTIONS, PAGE, REPORT)]
     if plan.task.name in FORMATS:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import nn
 
 from vocalgen.atomic import atomic_path, locked
 from vocalgen.errors import VocalgenError
 from vocalgen.ownership import FolderKind, remove, require_own_folder, require_replaceable
+from vocalgen.settings_diff import Difference, describe, differences, flatten
 from vocalgen.training.record import LOG, read_log
+from vocalgen.weights import weights_sha256
 
 if TYPE_CHECKING:
     from vocalgen.training.objective import Objective
@@ -183,24 +185,18 @@ def require_idle(run: Path) -> None:
 def dependencies(objective: Objective, settings: Mapping[str, Any], launch: Mapping[str, Any]) -> dict[str, Any]:
     """What the result of a run depends on besides its weights: settings, clips, frozen networks, the launch."""
     networks = {name: value for name, value in vars(objective).items() if isinstance(value, nn.Module)}
-    frozen = {name: _digest(network.state_dict().values()) for name, network in networks.items()}
     return {
-        **{name: value for name, value in _flat(settings) if name not in _INDIFFERENT},
-        **{f"weights of {name}": digest for name, digest in frozen.items()},
+        **{name: value for name, value in flatten(settings).items() if name not in _INDIFFERENT},
+        **{f"{name}.sha256": weights_sha256(network) for name, network in networks.items()},
         **launch,
         "training clips": _clips(objective),
     }
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One phrase for each dependency that has changed, in the order of `now`."""
-    found = []
-    for name, value in now.items():
-        if name not in before or repr(before[name]) == repr(value):
-            continue
-        opaque = name == "training clips" or name.startswith("weights of ")
-        found.append(f"{name} differ" if opaque else f"{name} {before[name]} -> {value}")
-    return found
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Compare the dependencies that both sides know: resume points of other releases may have others."""
+    common = before.keys() & now.keys()
+    return differences({name: before[name] for name in common}, {name: now[name] for name in common})
 
 
 def tell_changes(step: int, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -208,17 +204,9 @@ def tell_changes(step: int, before: Mapping[str, Any], now: Mapping[str, Any]) -
     found = changes(before, now)
     if not found:
         return
-    reordered = any(phrase.startswith(_ORDERING) for phrase in found)
+    reordered = any(change.name in _ORDERING for change in found)
     epoch = "; clips of the current epoch may be drawn twice or not at all" if reordered else ""
-    logger.warning("changed since step %d was saved, and in force from here on: %s%s", step, "; ".join(found), epoch)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    logger.warning("changed since step %d was saved, and in force from here on: %s%s", step, describe(found), epoch)
 
 
 def _clips(objective: Objective) -> str:
@@ -228,11 +216,4 @@ def _clips(objective: Objective) -> str:
     digest.update((objective.cache.offsets[rows + 1] - objective.cache.offsets[rows]).tobytes())
     for labels in objective.label_arrays():
         digest.update(labels[rows].tobytes())
-    return digest.hexdigest()
-
-
-def _digest(tensors: Iterable[Tensor]) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
