@@ -55,7 +55,7 @@ def interpolate(
         print(f"note: {note}", file=sys.stderr)
     paths = [target.file] if target.file else [target.folder / f"{i:03d}.{target.format}" for i in range(clips)]
     for path in paths:
-        outputs.require_clip(path, overwrite)
+        outputs.require_file(path, overwrite)
     outputs.require_folder(target.folder)
 
     from vocalgen import audio

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vocalgen.cli import outputs
 from vocalgen.cli.numbers import warn
-from vocalgen.cli.options import DeviceOption, OverwriteOption
+from vocalgen.cli.options import DeviceOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
 from vocalgen.progress import progress
+from vocalgen.shipped import file_sha256
+
+if TYPE_CHECKING:
+    from vocalgen.generation.inversion_files import Reader
 
 
 def invert(
@@ -28,7 +32,10 @@ def invert(
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of the search.")] = 300,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the search and of the noise.")] = 0,
     device: DeviceOption = None,
-    overwrite: OverwriteOption = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", metavar="", help="Replace other files of these names than results for CLIP."),
+    ] = False,
 ) -> None:
     """Search the latents of StyleGAN2 for a real clip: writes CLIP.wav as the model makes it and w as safetensors.
 
@@ -49,16 +56,22 @@ def invert(
     path, latent = out / f"{clip.stem}.wav", out / f"{clip.stem}.safetensors"
     if path.exists() and clip.exists() and path.samefile(clip):
         raise VocalgenError(f"{path} is the recording that is read; choose another --out")
-    for target in (path, latent):  # also results of another recording of this name
-        if target.exists() and not overwrite:
-            raise VocalgenError(f"{target} exists; choose another --out, or pass --overwrite")
     outputs.require_folder(out)
 
+    from vocalgen.generation.inversion_files import RECORDING, recording_of_clip, recording_of_latent, save_latent
+
+    recording = file_sha256(clip)
+    earlier = [
+        target
+        for target, read in ((path, recording_of_clip), (latent, recording_of_latent))
+        if _is_earlier(target, read, clip, recording, overwrite)
+    ]
+    for target in earlier:
+        print(f"note: {target} is an earlier result for {clip}; it will be replaced", file=sys.stderr)
+
     import torch
-    from safetensors.torch import save_file
 
     from vocalgen import audio
-    from vocalgen.atomic import atomic_path
     from vocalgen.data import CacheConfig, prepare_wave
     from vocalgen.generation.inversion import invert as search
     from vocalgen.generation.inversion import samples_of
@@ -84,8 +97,29 @@ def invert(
         intensities = torch.tensor(condition.intensities)
         found = search(synthesis, wave, intensities, steps, seed, lambda: advance(1))
     made = synthesis.finish(synthesis.waves(found.mel[None])[0])
-    tags = clip_tags(synthesis, condition.label, seed, synthesis.settings(), inversion_steps=steps)
+    search_settings = {"inversion_steps": steps, RECORDING: recording}
+    tags = clip_tags(synthesis, condition.label, seed, synthesis.settings(), **search_settings)
     audio.write(path, made, synthesis.sample_rate, overwrite=overwrite, tags=tags)
-    with atomic_path(latent, overwrite) as temporary:
-        save_file({"w": found.w.cpu().contiguous()}, temporary)
+    save_latent(latent, found.w.cpu().numpy(), recording, overwrite)
     print(f"{path}  log-mel distance {found.distance:.3f} nat, {found.start:.3f} before the search")
+
+
+def _is_earlier(target: Path, read: Reader, clip: Path, recording: str, overwrite: bool) -> bool:
+    """Whether a file is an earlier result for a recording.
+
+    Args:
+        target: file to be written.
+        read: reads the recording's SHA-256 from such a file.
+        clip, recording: the recording and its SHA-256.
+        overwrite: whether another file may be replaced.
+
+    Raises:
+        VocalgenError: another file or a folder is there.
+    """
+    outputs.require_file(target, overwrite, lambda there: read(there) is not None)
+    if not target.exists():
+        return False
+    found = read(target)
+    if found != recording and not overwrite:
+        raise VocalgenError(f"{target} was not made from {clip}; choose another --out, or pass --overwrite")
+    return found == recording

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vocalgen.atomic import require_writable
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import require_replaceable
+from vocalgen.ownership import Recogniser, require_replaceable
 from vocalgen.tags import written_by_vocalgen
 
 if TYPE_CHECKING:
@@ -53,9 +53,20 @@ def target(out: Path, format: str | None) -> Target:
     return Target(out.parent, suffix, out)
 
 
-def require_clip(path: Path, overwrite: bool) -> None:
-    """Check that writing a clip to `path` loses nothing of the user's; unchanged clips of vocalgen may be replaced."""
-    require_replaceable(path, overwrite, written_by_vocalgen)
+def require_file(path: Path, overwrite: bool, recognise: Recogniser = written_by_vocalgen) -> None:
+    """Check that writing a file to `path` loses nothing of the user's; unchanged files of vocalgen may be replaced.
+
+    Args:
+        path: file to be written.
+        overwrite: whether other files may be replaced too.
+        recognise: tells whether vocalgen wrote a file; by default, whether it is such a clip.
+
+    Raises:
+        VocalgenError: another file or a folder is there.
+    """
+    if path.is_dir():
+        raise VocalgenError(f"{path} is a folder, where a file should go; choose another --out")
+    require_replaceable(path, overwrite, recognise)
 
 
 def require_folder(folder: Path) -> None:

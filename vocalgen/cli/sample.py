@@ -25,7 +25,6 @@ from vocalgen.cli.options import (
 )
 from vocalgen.emotions import Condition, parse_condition
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import require_replaceable
 from vocalgen.pictures import is_own_picture, require_matplotlib
 
 if TYPE_CHECKING:
@@ -103,12 +102,9 @@ def sample(
     ]
     outputs.require_folder(target.folder)
     for job in jobs:
-        outputs.require_clip(job.path, overwrite)
+        outputs.require_file(job.path, overwrite)
         if plot:
-            require_replaceable(job.path.with_suffix(".png"), overwrite, is_own_picture)
-    taken = next((job.path for job in jobs if job.path.is_dir()), None)
-    if taken is not None:
-        raise VocalgenError(f"{taken} is a folder, where a clip should go; choose another --out")
+            outputs.require_file(job.path.with_suffix(".png"), overwrite, is_own_picture)
 
     synthesis = outputs.load(folder, device)
     for start in range(0, len(jobs), synthesis.tile):
