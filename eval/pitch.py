@@ -15,7 +15,6 @@ import importlib
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from scipy.signal import lfilter
 from vocalgen import audio
 from vocalgen.atomic import atomic_write_text
 from vocalgen.corpora.manifest import Manifest
+from vocalgen.doctor import processor_name
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation.report import table
 from vocalgen.mel import MEL_24K
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> None:
         "split": options.split,
         "speakers": len({clips[i].speaker for i in chosen}),
         "seconds": sum(map(len, waves)) / RATE,
-        "hardware": f"{_processor()}, {os.cpu_count()} cores, 1 thread used",
+        "hardware": f"{processor_name()}, {os.cpu_count()} cores, 1 thread used",
         "torch": torch.__version__,
         "references": {
             name: {"n": len(tracks), "ms_per_second": spent} for name, (tracks, spent) in references.items()
@@ -132,13 +132,6 @@ def _load(entry: str) -> tuple[str, Tracker]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return name, module.track_pitch
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 # Signals whose pitch is known

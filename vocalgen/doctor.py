@@ -201,11 +201,21 @@ def check_device() -> Iterator[Check]:
 
 def cpu_flags() -> set[str]:
     """Instruction-set flags of the processor as Linux names them; empty elsewhere."""
+    return set(_cpu_info("flags").split())
+
+
+def processor_name() -> str:
+    """Name of the processor."""
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(field: str) -> str:
+    """Value of a field of /proc/cpuinfo for the first core; empty on systems without one."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return set()
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), set())
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def check_threads() -> Iterator[Check]:

@@ -8,14 +8,13 @@ Prints the processor, the median and range over the repeats, and clips per secon
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from vocalgen.doctor import processor_name
 from vocalgen.errors import VocalgenError
 from vocalgen.recognition.encoders import load_encoder
 from vocalgen.script import add_debug, reported
@@ -60,14 +59,10 @@ def run(name: str, clips: int, repeats: int, device: str) -> None:
 
 
 def hardware(device: torch.device) -> str:
-    """What the clips were embedded on."""
+    """Name of the device that embeds the clips, for a processor with its vector instructions."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import torch
 from vocalgen import audio
 from vocalgen.config import read_values
 from vocalgen.corpora import emogator
+from vocalgen.doctor import processor_name
 from vocalgen.errors import VocalgenError
 from vocalgen.script import add_debug, reported
 
@@ -87,7 +87,8 @@ def main() -> None:
 
 def run(names: list[str], steps: int, threads: int) -> None:
     """Measure the recipes one after the other."""
-    print(f"{hardware()}, {threads} threads, torch {torch.__version__}, {steps} steps\n", flush=True)
+    hardware = f"{processor_name()}, {torch.backends.cpu.get_cpu_capability()}"
+    print(f"{hardware}, {threads} threads, torch {torch.__version__}, {steps} steps\n", flush=True)
     print("| configuration | clips per step | peak memory | seconds per step |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         write_corpus(Path(folder))
@@ -151,15 +152,6 @@ def measure(name: str, folder: Path, steps: int, threads: int) -> tuple[int, int
     batch = read_values(folder / own / "config.yaml")["loop"]["batch_size"]
     unit = 1 if sys.platform == "darwin" else 1024
     return batch, usage.ru_maxrss * unit, batch / max(rates)
-
-
-def hardware() -> str:
-    """Name of the processor and its vector instructions."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = models[0] if models else platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 if __name__ == "__main__":
