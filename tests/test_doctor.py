@@ -126,6 +126,17 @@ def test_codecs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row.status == "warn" and row.detail == "libsndfile 1.0.31: wav flac ogg; without mp3 opus"
 
 
+def test_the_processor_has_a_name_on_every_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text("processor\t: 0\nmodel name\t: One CPU: fast\nflags\t\t: fpu amx_bf16\nmodel name\t: Another\n")
+    monkeypatch.setattr(doctor, "Path", lambda name: info if name == "/proc/cpuinfo" else Path(name))
+    assert doctor.processor_name() == "One CPU: fast" and doctor.cpu_flags() == {"fpu", "amx_bf16"}
+    info.unlink()
+    monkeypatch.setattr("platform.processor", lambda: "")
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert doctor.processor_name() == "arm64" and doctor.cpu_flags() == set()
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [({"amx_bf16", "avx512_bf16"}, "AMX"), ({"avx512_bf16"}, "AVX-512"), (set(), "no bf16")],

@@ -265,9 +265,10 @@ def test_a_folder_of_unknown_files_is_refused(synthesis: Synthesis, tmp_path: Pa
         prepare(tmp_path, Recipe("0", 0, synthesis.settings()))
     (tmp_path / "thesis.tex").unlink()
     own_folder(tmp_path, CLIPS)
-    (tmp_path / RUN).write_text("{")
-    with pytest.raises(VocalgenError, match="damaged"):
-        prepare(tmp_path, Recipe("0", 0, synthesis.settings()))
+    for text in ("{", "[]"):
+        (tmp_path / RUN).write_text(text)
+        with pytest.raises(VocalgenError, match="damaged"):
+            prepare(tmp_path, Recipe("0", 0, synthesis.settings()))
 
 
 def test_a_full_disk_stops_the_run_and_leaves_it_resumable(

@@ -36,7 +36,7 @@ READ_ONLY = {
 }  # fmt: skip
 """Verbs that write no file of their own choice."""
 
-REASONS = r"vocalgen did not write|not written by vocalgen|exists; choose|is there already|recording that is read"
+REASONS = r"vocalgen did not write|not written by vocalgen|is there already|recording that is read"
 """What a refusal says; another mistake in the command would say something else."""
 
 TRAINING = {
