@@ -133,6 +133,16 @@ def debug_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def debug_gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny random StyleGAN2 checkpoint (tests/debug.py)."""
+    from debug import debug_stylegan2
+
+    folder = tmp_path_factory.mktemp("debug") / "gan"
+    debug_stylegan2().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Manifest of the corpus of a task, made once (tests/task_corpora.py)."""
     from task_corpora import manifest_of

@@ -11,7 +11,6 @@ import pytest
 import soundfile
 from bursts import burst
 from conftest import Command, Ran
-from debug import debug_stylegan2
 from safetensors.numpy import load_file, save_file
 
 from vocalgen import audio, tags
@@ -22,19 +21,12 @@ from vocalgen.shipped import file_sha256
 Invert = Callable[..., Ran]
 
 
-@pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("gan") / "debug"
-    debug_stylegan2().save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
-def invert(gan: Path, command: Command, tmp_path: Path) -> Invert:
+def invert(debug_gan: Path, command: Command, tmp_path: Path) -> Invert:
     """Run `vocalgen invert` on a recording with one step into `out`."""
 
     def run(recording: Path, *options: object) -> Ran:
-        common = ("-e", "awe", "--steps", 1, "--checkpoint", gan, "--device", "cpu", "--out", tmp_path / "out")
+        common = ("-e", "awe", "--steps", 1, "--checkpoint", debug_gan, "--device", "cpu", "--out", tmp_path / "out")
         return command("invert", recording, *common, *options)
 
     return run

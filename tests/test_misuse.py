@@ -179,10 +179,9 @@ def test_a_folder_in_the_way_is_found_first(checkpoint: Path, tmp_path: Path, co
     assert [path.name for path in tmp_path.iterdir()] == ["awe-1.wav"]
 
 
-def test_silence_is_not_searched_for(tmp_path: Path, command: Command) -> None:
-    debug_stylegan2().save_pretrained(tmp_path / "gan")
+def test_silence_is_not_searched_for(debug_gan: Path, tmp_path: Path, command: Command) -> None:
     audio.write(tmp_path / "silent.wav", np.zeros(8000, dtype=np.float32), 24_000)
-    options = ("-e", "awe", "--checkpoint", tmp_path / "gan", "-o", tmp_path / "out")
+    options = ("-e", "awe", "--checkpoint", debug_gan, "-o", tmp_path / "out")
     code, _, said = command("invert", tmp_path / "silent.wav", *options)
     assert code == 2 and "is silent; there is nothing to search for" in said
     audio.write(tmp_path / "offset.wav", np.full(8000, 0.3, dtype=np.float32), 24_000)

@@ -202,10 +202,10 @@ def test_every_verb_is_walked(corpus: Path, debug_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("verb", sorted(cases(Path(), Path(), Path())))
 def test_a_verb_keeps_files_of_other_origin(
-    verb: str, corpus: Path, home: Path, debug_checkpoint: Path, gan: Path, command: Command
+    verb: str, corpus: Path, home: Path, debug_checkpoint: Path, debug_gan: Path, command: Command
 ) -> None:
     before, words = snapshot(home.parent), re.compile(REASONS)
-    for arguments in cases(corpus, debug_checkpoint, gan)[verb]:
+    for arguments in cases(corpus, debug_checkpoint, debug_gan)[verb]:
         ran = command(*arguments(home))
         assert ran.code == 2 and ran.err.startswith("error: ") and words.search(ran.err), (verb, ran)
         assert snapshot(home.parent) == before, verb
@@ -241,15 +241,6 @@ def test_a_recipe_keeps_files_of_other_origin(
         runpy.run_path(str(root / "recipes" / script), run_name="__main__")
     assert stopped.value.code == 2 and "which vocalgen did not write" in capsys.readouterr().err
     assert snapshot(home) == before
-
-
-@pytest.fixture(scope="module")
-def gan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from debug import debug_stylegan2
-
-    folder = tmp_path_factory.mktemp("gan") / "debug"
-    debug_stylegan2().save_pretrained(folder)
-    return folder
 
 
 def test_a_folder_with_the_name_of_a_cache_is_kept(corpus: Path, tmp_path: Path, command: Command) -> None:
