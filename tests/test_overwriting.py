@@ -267,7 +267,9 @@ def outputs(verb: str, corpus: Path, checkpoint: Path, out: Path) -> list[object
     manifest = corpus / "manifest.csv"
     return {
         "evaluate": ["evaluate", corpus / "clips", "--reference", manifest, "--out", out],
-        "benchmark": ["benchmark", "emogator", "--data", manifest, "--system", "mlp", "--encoder", "log-mel", "-o", out],
+        "benchmark": [
+            "benchmark", "emogator", "--data", manifest, "--system", "mlp", "--encoder", "log-mel", "-o", out,
+        ],
         "generate": ["generate", "-e", "awe", "--checkpoint", checkpoint, "--per-emotion", 1, "-o", out],
         "rate export": ["rate", "export", corpus / "study", "--out", out],
     }[verb]  # fmt: skip
