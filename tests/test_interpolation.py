@@ -99,7 +99,7 @@ def test_the_search_finds_its_own_clips(gan: StyleGAN2Pipeline) -> None:
 def test_the_verbs_write_what_they_say(folder: Path, gan: StyleGAN2Pipeline, tmp_path: Path, done: Line) -> None:
     common = ["--checkpoint", folder]
     done("interpolate", "--from", "awe", "--to", "fear", "-n", 3, "-o", tmp_path / "way", *common)
-    assert sorted(path.name for path in (tmp_path / "way").iterdir()) == ["000.wav", "001.wav", "002.wav"]
+    assert sorted(path.name for path in (tmp_path / "way").glob("*.wav")) == ["000.wav", "001.wav", "002.wav"]
     wave, rate = audio.read(tmp_path / "way" / "000.wav")
     np.testing.assert_allclose(wave, gan("awe").clips[0], atol=1e-3)
     done("interpolate", "--from", "awe", "--to-seed", 4, "-o", tmp_path / "one.flac", *common)

@@ -344,3 +344,45 @@ def test_a_report_of_the_evaluation_scripts_keeps_files_of_other_origin(
     said = capsys.readouterr().err
     assert stopped.value.code == 2 and re.search(REASONS, said), said
     assert snapshot(home) == before
+
+
+def test_interpolate_keeps_a_clip_of_another_command(tmp_path: Path, debug_checkpoint: Path, command: Command) -> None:
+    """Its name is a number, and it carries the mark of vocalgen."""
+    model = ["--checkpoint", debug_checkpoint, "--device", "cpu"]
+    assert command("sample", "-e", "awe", *model, "--out", tmp_path / "laugh.wav").code == 0
+    (tmp_path / "way").mkdir()
+    shutil.copyfile(tmp_path / "laugh.wav", tmp_path / "way" / "000.wav")
+    ran = command("interpolate", "--from", "awe", "--to", "fear", "-n", 2, *model, "--out", tmp_path / "way")
+    assert ran.code == 2 and "way holds '000.wav'" in ran.err
+    assert (tmp_path / "way" / "000.wav").read_bytes() == (tmp_path / "laugh.wav").read_bytes()
+
+
+def test_generate_keeps_a_changed_manifest(tmp_path: Path, debug_checkpoint: Path, command: Command) -> None:
+    arguments = ["generate", "-e", "awe", "--checkpoint", debug_checkpoint, "--device", "cpu", "-o", tmp_path / "g"]
+    assert command(*arguments, "-n", 1).code == 0
+    with (tmp_path / "g" / "manifest.jsonl").open("a") as manifest:
+        manifest.write('{"mine": 1}\n')
+    before = snapshot(tmp_path)
+    ran = command(*arguments, "-n", 2)
+    assert ran.code == 2 and "manifest.jsonl was changed since vocalgen wrote it" in ran.err
+    assert snapshot(tmp_path) == before
+
+
+def test_prepare_folder_never_replaces_the_table_it_reads(corpus: Path, tmp_path: Path, command: Command) -> None:
+    shutil.copyfile(next((corpus / "clips" / "awe").iterdir()), tmp_path / "a.wav")
+    (tmp_path / "clips.csv").write_text("file,emotion,split,comment\na.wav,awe,train,precious\n")
+    before = snapshot(tmp_path)
+    ran = command("data", "prepare", "folder", tmp_path, "--out", tmp_path / "clips.csv", "--overwrite")
+    assert ran.code == 2 and "is the table that is read" in ran.err
+    assert snapshot(tmp_path) == before
+
+
+def test_a_study_is_not_replaced_by_other_verbs(
+    corpus: Path, tmp_path: Path, debug_checkpoint: Path, command: Command
+) -> None:
+    shutil.copytree(corpus / "study", tmp_path / "study")
+    before = snapshot(tmp_path)
+    for verb in ("evaluate", "benchmark", "generate"):
+        ran = command(*outputs(verb, corpus, debug_checkpoint, tmp_path / "study"))
+        assert ran.code == 2 and "holds a listening study, not" in ran.err, ran
+        assert snapshot(tmp_path) == before

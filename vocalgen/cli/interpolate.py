@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from vocalgen.atomic import published
 from vocalgen.cli import outputs
 from vocalgen.cli.options import CheckpointOption, DeviceOption, FormatOption, OverwriteOption, PsiOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
+from vocalgen.ownership import INDEX, FolderKind, require_own_folder, require_replaceable
+
+INTERPOLATION = FolderKind("an interpolation")
 
 
 def interpolate(
@@ -53,9 +58,11 @@ def interpolate(
     ends = [parse_condition(text, vocabulary) for text in (start, end or start)]
     for note in dict.fromkeys(note for condition in ends for note in condition.notes):
         print(f"note: {note}", file=sys.stderr)
-    paths = [target.file] if target.file else [target.folder / f"{i:03d}.{target.format}" for i in range(clips)]
-    for path in paths:
-        outputs.require_file(path, overwrite)
+    names = [f"{number:03d}.{target.format}" for number in range(clips)]
+    if target.file:
+        outputs.require_file(target.file, overwrite)
+    else:
+        _require_folder(target.folder, names, overwrite)
     outputs.require_folder(target.folder)
 
     from vocalgen import audio
@@ -73,7 +80,17 @@ def interpolate(
         audio.write(target.file, whole, synthesis.sample_rate, target.format, overwrite, tags)
         print(f"{target.file}  {clips} clips")
         return
-    for number, (path, wave) in enumerate(zip(paths, waves, strict=True)):
-        tags = clip_tags(synthesis, route, seed, settings, to_seed=last_seed, clips=clips, clip=number)
-        audio.write(path, wave, synthesis.sample_rate, target.format, overwrite, tags)
-        print(f"{path}  {len(wave) / synthesis.sample_rate:.2f} s")
+    with published(target.folder, INTERPOLATION, overwrite) as made:
+        for number, (name, wave) in enumerate(zip(names, waves, strict=True)):
+            tags = clip_tags(synthesis, route, seed, settings, to_seed=last_seed, clips=clips, clip=number)
+            audio.write(made / name, wave, synthesis.sample_rate, target.format, tags=tags)
+    for name, wave in zip(names, waves, strict=True):
+        print(f"{target.folder / name}  {len(wave) / synthesis.sample_rate:.2f} s")
+
+
+def _require_folder(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Check that an interpolation may be written into a folder: numbers as names do not tell whose clips they are."""
+    if not overwrite or (folder / INDEX).is_file():
+        require_own_folder(folder, INTERPOLATION)
+    for name in names:
+        require_replaceable(folder / name, overwrite)

@@ -268,7 +268,10 @@ def _require_replaceable(out: Path, overwrite: bool) -> None:
 
 def _require_other(out: Path, source: Path | None) -> None:
     """Refuse to write the manifest over the table that is read."""
-    if source is not None and out.exists() and source.exists() and out.samefile(source):
+    from vocalgen.corpora.folder import table_in
+
+    table = table_in(source) if source is not None and source.is_dir() else source
+    if table is not None and out.exists() and table.exists() and out.samefile(table):
         raise VocalgenError(f"{out} is the table that is read; choose another --out")
 
 

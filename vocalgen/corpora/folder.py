@@ -110,7 +110,7 @@ def scan(
     path = Path(os.path.abspath(source))
     if split is not None:
         split = _split_name(split, "the split asked for")
-    table = _table_in(path) if path.is_dir() else path
+    table = table_in(path) if path.is_dir() else path
     notes: tuple[str, ...] = ()
     if table is None:
         layout = emotion_folders(path)
@@ -155,7 +155,7 @@ def _manifest(
     return Manifest(vocabulary, tuple(clips), (*notes, *_unused(rows, vocabulary), *_alike(vocabulary)))
 
 
-def _table_in(folder: Path) -> Path | None:
+def table_in(folder: Path) -> Path | None:
     tables = sorted(entry for entry in folder.iterdir() if _is_table(entry))
     if len(tables) > 1:
         names = ", ".join(table.name for table in tables[:4])

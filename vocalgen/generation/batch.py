@@ -23,7 +23,7 @@ from vocalgen.emotions import Condition, Vocabulary, condition_from_labels, slug
 from vocalgen.errors import VocalgenError
 from vocalgen.generation.settings import Settings, require_seeds, whole_number
 from vocalgen.generation.tagging import clip_tags
-from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder
+from vocalgen.ownership import FolderKind, own_folder, remove, require_own_folder, require_replaceable
 from vocalgen.settings_diff import describe, differences
 
 if TYPE_CHECKING:
@@ -222,6 +222,7 @@ def prepare(folder: Path, recipe: Recipe, first: bool = True) -> None:
             that holds no clip yet is taken over.
     """
     require_own_folder(folder, CLIPS)
+    require_replaceable(folder / MANIFEST)
     stored = folder / RUN
     wanted = json.loads(json.dumps(recipe.to_dict()))
     if stored.is_file():

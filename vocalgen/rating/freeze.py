@@ -189,7 +189,8 @@ def _choose(found: Sequence[Source], settings: Settings, per_emotion: int, where
     """Clips and whether they are for practice; every emotion gives one in turn to practice."""
     emotions = sorted({clip.emotion for clip in found})
     if not emotions:
-        raise VocalgenError(f"{where} has no clips of known emotions; {EXPECTED}")
+        layout = f"; {EXPECTED}" if Path(where).is_dir() else ""
+        raise VocalgenError(f"{where} has no clips of the study's emotions ({', '.join(settings.emotions)}){layout}")
     rng = np.random.default_rng(settings.seed)
     order = rng.permutation(len(emotions))
     extra = {int(order[turn % len(emotions)]): 1 + turn // len(emotions) for turn in range(settings.practice)}

@@ -65,7 +65,7 @@ class Record:
         for name, wave in previews.sounds.items():
             audio.write(self._sample(name, "wav"), wave.float().cpu().numpy(), previews.sample_rate)
             if self.tracker is not None:
-                self.tracker.add_audio(name, wave.cpu(), step, previews.sample_rate)
+                self.tracker.add_audio(name, wave.cpu().clamp(-1.0, 1.0), step, previews.sample_rate)
 
     def close(self) -> None:
         """Write out what TensorBoard still holds."""
