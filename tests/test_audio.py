@@ -284,6 +284,16 @@ def test_inspect_and_read_refuse_truncated_files(tmp_path: Path) -> None:
         assert "copy it again" in refused_as(path, "truncated")
 
 
+@pytest.mark.parametrize("suffix", ["au", "w64", "rf64", "voc", "aiff", "sph"])
+def test_inspect_and_read_refuse_truncated_files_of_other_formats(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, tone(0.5), 24_000, format="NIST" if suffix == "sph" else suffix, subtype="PCM_16")
+    assert audio.inspect(path).flags == ()
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "its header announces 0.50 s" in refused_as(path, "truncated")
+
+
 def test_import_is_light() -> None:
     code = "import sys, vocalgen.audio; sys.exit(bool({'torch', 'scipy', 'librosa'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

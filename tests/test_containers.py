@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from vocalgen import mp3
+from vocalgen import mp3, ogg
 from vocalgen.containers import missing_audio, unpack
 
 RATE = 24_000
@@ -33,7 +33,8 @@ def decoded(content: bytes, rate: int = RATE) -> tuple[float, str]:
 
 KINDS = [
     ("WAV", "PCM_16"), ("WAV", "FLOAT"), ("AIFF", "PCM_16"), ("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III"),
-    ("OGG", "VORBIS"), ("OGG", "OPUS"),
+    ("OGG", "VORBIS"), ("OGG", "OPUS"), ("AU", "PCM_16"), ("AU", "ULAW"), ("W64", "PCM_24"), ("RF64", "PCM_16"),
+    ("VOC", "PCM_16"), ("NIST", "PCM_16"), ("AIFF", "ULAW"),
 ]  # fmt: skip
 
 
@@ -52,6 +53,38 @@ def test_cut_files_lack_audio(container: str, subtype: str) -> None:
     seconds, missing = decoded(content[: len(content) * 3 // 4])
     assert 3.0 < seconds < 6.5
     assert missing == "its last page is cut" or missing.startswith("its header announces 8.")
+
+
+@pytest.mark.parametrize("endian", ["LITTLE", "BIG"])
+@pytest.mark.parametrize("container", ["WAV", "AU"])
+def test_cut_files_lack_audio_in_either_order_of_bytes(container: str, endian: str) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.zeros(2 * RATE), RATE, format=container, subtype="PCM_16", endian=endian)
+    content = buffer.getvalue()
+    assert decoded(content)[1] == ""
+    assert decoded(content[: len(content) // 2])[1].startswith("its header announces 2.00 s, but it holds 1.0")
+
+
+@pytest.mark.parametrize("container", ["AU", "W64", "RF64"])
+def test_files_of_unknown_size_are_whole(container: str) -> None:
+    content = encoded(container, "PCM_16")
+    place, width = {
+        "AU": (8, 4),
+        "W64": (content.find(b"data") + 16, 8),
+        "RF64": (content.find(b"ds64") + 16, 8),
+    }[container]
+    unknown = content[:place] + b"\xff" * width + content[place + width :]
+    assert missing_audio(unpack(unknown), 1.0) == ""
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_cut_between_pages_lacks_its_last_page(subtype: str) -> None:
+    content = encoded("OGG", subtype, 8.0)
+    whole = list(ogg.pages(content))
+    cut = content[: whole[-2].end]
+    assert missing_audio(unpack(cut), 7.0) == "the last page of a stream is missing"
+    assert missing_audio(unpack(cut + content), 15.0) == "the last page of a stream is missing"
+    assert missing_audio(unpack(content + content), 16.0) == ""
 
 
 def with_data_size(content: bytes, size: int) -> bytes:
@@ -114,7 +147,21 @@ def test_joined_mp3_files_are_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"RIFF", b"RIFF....WAVEfmt ", b"FORM....AIFFCOMM", b"OggS", b"ID3", b"\xff\xfb"]
+    "content",
+    [
+        b"",
+        b"RIFF",
+        b"RIFF....WAVEfmt ",
+        b"FORM....AIFFCOMM",
+        b"OggS",
+        b"ID3",
+        b"\xff\xfb",
+        b".snd",
+        b"riff",
+        b"RF64",
+        b"NIST_1A",
+        b"Creative Voice File\x1a",
+    ],
 )
 def test_fragments_are_left_to_the_decoder(content: bytes) -> None:
     unpacked = unpack(content)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 _CAPTURE = b"OggS"
 _HEADER = 27
 _FIRST = 0x02  # flag of the first page of a logical stream
+_LAST = 0x04  # flag of the last page of a logical stream
 _SERIAL, _CHECKSUM = slice(14, 18), slice(22, 26)
 
 
@@ -18,12 +19,14 @@ class Page:
     Args:
         start, end: bytes.
         first: whether a logical stream begins here.
+        last: whether a logical stream ends here.
         serial: number of the logical stream.
     """
 
     start: int
     end: int
     first: bool
+    last: bool
     serial: bytes
 
 
@@ -40,7 +43,8 @@ def pages(content: bytes) -> Iterator[Page]:
         end = body + sum(content[start + _HEADER : body])
         if end > len(content):
             return
-        yield Page(start, end, bool(content[start + 5] & _FIRST), content[start:end][_SERIAL])
+        flags = content[start + 5]
+        yield Page(start, end, bool(flags & _FIRST), bool(flags & _LAST), content[start:end][_SERIAL])
         start = content.find(_CAPTURE, end)
 
 
@@ -58,6 +62,11 @@ def links(content: bytes) -> list[bytes]:
     if len(starts) < 2:
         return [content]
     return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
+
+
+def is_ended(link: bytes) -> bool:
+    """Whether the last page of each logical stream of a link says that the stream ends there."""
+    return all({page.serial: page.last for page in pages(link)}.values())
 
 
 def renumber(content: bytes) -> bytes:
