@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import soundfile
 
 from vocalgen import __version__, audio, tags
 from vocalgen.generation.tagging import model_name
@@ -46,6 +47,21 @@ def test_info_tells_edited_and_untagged_files_apart(tmp_path: Path, done: Line) 
     first, second = json.loads(done("info", "--json", edited, plain))
     assert (first["tagged"], first["unchanged"], first["seed"]) == (True, False, 7)
     assert second == {"file": str(plain), "tagged": False}
+
+
+def test_info_names_edited_tags(tmp_path: Path, done: Line) -> None:
+    path = tmp_path / "clip.flac"
+    audio.write(path, WAVE, 24_000, tags=tags.Tags("my-model", "awe", 7))
+    pcm = soundfile.read(path, dtype="int16")[0]
+    with soundfile.SoundFile(path) as file:
+        texts = file.copy_metadata()
+    with soundfile.SoundFile(path, "w", samplerate=24_000, channels=1) as file:
+        for name, text in (texts | {"album": "Bursts of a year"}).items():
+            setattr(file, name, text)
+        file.write(pcm)
+    assert "as vocalgen wrote it; tags edited" in done("info", path)
+    (entry,) = json.loads(done("info", "--json", path))
+    assert (entry["unchanged"], entry["tags_edited"]) == (False, True)
 
 
 def test_info_refuses_what_is_not_audio(tmp_path: Path, refused: Line) -> None:

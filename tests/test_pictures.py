@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vocalgen.errors import VocalgenError
-from vocalgen.pictures import FORMATS, new_figure, require_picture, save_figure
+from vocalgen.pictures import FORMATS, is_own_picture, new_figure, require_picture, save_figure
 
 BEGINNINGS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -35,3 +35,23 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
     for drawing in (lambda: new_figure(2, 1), lambda: require_picture("a.png")):
         with pytest.raises(VocalgenError, match=r"pip install 'vocalgen\[train\]'"):
             drawing()
+
+
+def test_is_own_picture_compares_text_fields(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from PIL import Image, PngImagePlugin
+
+    path, edited = tmp_path / "picture.png", tmp_path / "edited.png"
+    figure = new_figure(2, 1)
+    figure.subplots().plot([0, 1])
+    save_figure(figure, path)
+    assert is_own_picture(path)
+    with Image.open(path) as image:
+        description = Image.Exif()
+        description[0x010E] = "a description"
+        for author, options in (("", {}), ("somebody", {}), ("", {"exif": description})):
+            texts = PngImagePlugin.PngInfo()
+            for name, text in {**image.text, **({"Author": author} if author else {})}.items():
+                texts.add_text(name, text)
+            image.save(edited, pnginfo=texts, **options)
+            assert is_own_picture(edited) == (not author and not options)

@@ -29,13 +29,14 @@ def clip(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def rewrite(path: Path, wave: np.ndarray, rate: int = 24_000) -> None:
-    """Save other audio with the texts of the old file, as an editor does."""
+def rewrite(path: Path, wave: np.ndarray, rate: int = 24_000, **changed: str) -> None:
+    """Save other audio or other texts with the remaining texts of the old file, as an editor does."""
     with soundfile.SoundFile(path) as file:
         texts, format, subtype = file.copy_metadata(), file.format, file.subtype
     with soundfile.SoundFile(path, "w", samplerate=rate, channels=1, format=format, subtype=subtype) as file:
-        for name in ("title", "artist", "comment"):
-            setattr(file, name, texts[name])
+        for name, text in {**texts, **changed}.items():
+            if text:
+                setattr(file, name, text)
         file.write(wave)
 
 
@@ -78,7 +79,36 @@ def test_an_edited_clip_is_recognised(clip: Path) -> None:
         rewrite(clip, edited)
         found = tags.read(clip)
         assert found is not None and found.tags == TAGS
-        assert not found.unchanged and not tags.written_by_vocalgen(clip)
+        assert found.audio_edited and not found.unchanged and not tags.written_by_vocalgen(clip)
+
+
+@pytest.mark.parametrize("name", ["title", "artist", "album", "genre", "date", "license", "software"])
+def test_written_by_vocalgen_compares_text_fields(tmp_path: Path, name: str) -> None:
+    for kind in LOSSLESS:
+        path = tmp_path / f"clip.{kind}"
+        audio.write(path, burst(), 24_000, tags=TAGS)
+        pcm = soundfile.read(path, dtype="int16")[0]
+        rewrite(path, pcm)
+        assert tags.written_by_vocalgen(path)
+        rewrite(path, pcm, **{"copyright" if (kind, name) == ("wav", "license") else name: "mine"})
+        found = tags.read(path)
+        assert found is not None and found.tags == TAGS
+        assert found.tags_edited and not found.audio_edited and not tags.written_by_vocalgen(path)
+
+
+@pytest.mark.parametrize("name", ["title", "album"])
+def test_read_finds_edited_text_fields_in_every_format(clip: Path, name: str) -> None:
+    rewrite(clip, audio.read(clip)[0], **{name: "mine"})
+    found = tags.read(clip)
+    assert found is not None and found.tags_edited
+
+
+def test_read_finds_removed_text_fields(tmp_path: Path) -> None:
+    path = tmp_path / "clip.flac"
+    audio.write(path, burst(), 24_000, tags=TAGS)
+    rewrite(path, soundfile.read(path, dtype="int16")[0], title="")
+    found = tags.read(path)
+    assert found is not None and found.tags_edited
 
 
 def test_one_changed_sample_is_recognised_in_lossless_files(tmp_path: Path) -> None:
@@ -110,7 +140,7 @@ def test_names_that_are_not_ascii(clip: Path) -> None:
     named = tags.Tags("modèle", "Émotion", 0)
     audio.write(clip, burst(), 24_000, tags=named)
     found = tags.read(clip)
-    assert found is not None and found.tags == named
+    assert found is not None and found.tags == named and found.unchanged
 
 
 @pytest.mark.parametrize(
@@ -136,13 +166,10 @@ def test_read_of_comments_by_others(tmp_path: Path, comment: str) -> None:
 def test_read_of_tags_with_further_values(tmp_path: Path) -> None:
     path = tmp_path / "clip.wav"
     audio.write(path, burst(), 24_000, tags=TAGS)
-    wave, rate = soundfile.read(path, dtype="int16")
     with soundfile.SoundFile(path) as file:
         values = json.loads(file.comment)
     values["vocalgen"]["watermark"] = values["later"] = 1
-    with soundfile.SoundFile(path, "w", samplerate=rate, channels=1, subtype="PCM_16") as file:
-        file.comment = json.dumps(values)
-        file.write(wave)
+    rewrite(path, soundfile.read(path, dtype="int16")[0], comment=json.dumps(values))
     assert tags.written_by_vocalgen(path)
 
 

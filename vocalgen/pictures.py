@@ -61,12 +61,13 @@ def save_figure(figure: Figure, path: str | Path, overwrite: bool | None = None)
 
 
 def is_own_picture(path: Path) -> bool:
-    """Whether a PNG carries the mark of `save_figure` and shows what it showed then."""
-    from PIL import Image, UnidentifiedImageError
+    """Whether a PNG carries the mark of `save_figure`, and its pixels and text fields are unchanged."""
+    from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            return image.format == "PNG" and image.info.get(MARK) == _checksum(image)
+            marked = isinstance(image, PngImagePlugin.PngImageFile) and image.text == _texts(image)
+            return marked and "exif" not in image.info
     except (OSError, ValueError, UnidentifiedImageError):
         return False
 
@@ -75,11 +76,13 @@ def _mark(path: Path) -> None:
     from PIL import Image, PngImagePlugin
 
     with Image.open(path) as image:
-        text = PngImagePlugin.PngInfo()
-        text.add_text("Software", "vocalgen")
-        text.add_text(MARK, _checksum(image))
-        image.save(path, format="PNG", pnginfo=text)
+        info = PngImagePlugin.PngInfo()
+        for name, text in _texts(image).items():
+            info.add_text(name, text)
+        image.save(path, format="PNG", pnginfo=info)
 
 
-def _checksum(image: Image.Image) -> str:
-    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+def _texts(image: Image.Image) -> dict[str, str]:
+    """Text fields of a PNG by vocalgen; loads the pixels."""
+    checksum = hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()
+    return {"Software": "vocalgen", MARK: checksum}

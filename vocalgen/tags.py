@@ -1,4 +1,4 @@
-"""Tags of generated clips: what made a clip, and whether its audio is still what vocalgen wrote.
+"""Tags of generated clips: how a clip was made, and whether its audio and texts are still what vocalgen wrote.
 
 The comment field of a file holds all values as compact JSON, because it is the one text that every format keeps whole.
 Other fields repeat the main values for players and editors: title (emotion), artist (model), software, and the licence
@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -31,13 +32,16 @@ LEVEL_TOLERANCE = 0.02
 """Difference in dB between two decoders of one lossy file."""
 
 _LICENCE_FIELDS = {"WAV": "copyright", "FLAC": "license", "OGG": "license"}
+_ENCODER_FIELDS = {"MP3": {"software"}}
+"""Text fields by container that the encoder fills with its own name."""
+_LIBRARY = re.compile(r" \(libsndfile-[^)]*\)$")  # appended to the name of the software
 _KEY = "vocalgen"
 _T = TypeVar("_T", bound="Tags | Mark")
 
 
 @dataclass(frozen=True)
 class Tags:
-    """What made a clip.
+    """Origin of a clip: the model, its conditions and its settings.
 
     Args:
         model: name of the checkpoint.
@@ -80,10 +84,22 @@ class Mark:
 
 @dataclass(frozen=True)
 class TaggedFile:
-    """Tags that were read from a file, and whether its audio is what vocalgen wrote."""
+    """Tags that were read from a file, and what was edited since vocalgen wrote it.
+
+    Args:
+        tags: read from the comment.
+        audio_edited: whether the audio differs from what vocalgen wrote.
+        tags_edited: whether the text fields do.
+    """
 
     tags: Tags
-    unchanged: bool
+    audio_edited: bool
+    tags_edited: bool
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether audio and text fields are as vocalgen wrote them."""
+        return not (self.audio_edited or self.tags_edited)
 
 
 def pcm_digest(pcm: NDArray[np.int16], sample_rate: int) -> str:
@@ -119,19 +135,20 @@ def to_fields(tags: Tags, mark: Mark, container: str) -> dict[str, str]:
         container: WAV, FLAC, OGG or MP3.
     """
     values = {_KEY: asdict(tags), "audio": asdict(mark)}
-    texts = {
-        "title": tags.emotion,
-        "artist": tags.model,
-        "software": tags.software,
-        "comment": json.dumps(values, separators=(",", ":"), allow_nan=False),
-    }
+    comment = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    return {**_repeated(tags, container), "comment": comment}
+
+
+def _repeated(tags: Tags, container: str) -> dict[str, str]:
+    """Text fields besides the comment, which holds all values."""
+    texts = {"title": tags.emotion, "artist": tags.model, "software": tags.software}
     if container in _LICENCE_FIELDS:
         texts[_LICENCE_FIELDS[container]] = tags.licence
-    return texts
+    return {name: text for name, text in texts.items() if name not in _ENCODER_FIELDS.get(container, ())}
 
 
 def read(path: str | os.PathLike[str]) -> TaggedFile | None:
-    """Read the tags of a clip and compare its audio with them.
+    """Read the tags of a clip and compare its audio and its text fields with them.
 
     Returns:
         The tags; None if the file is readable audio without tags of vocalgen.
@@ -144,25 +161,42 @@ def read(path: str | os.PathLike[str]) -> TaggedFile | None:
     try:
         with open(path, "rb") as opened:
             with soundfile.SoundFile(opened) as file:
-                comment = file.comment
-            stored = _parse(comment)
+                texts, container = file.copy_metadata(), file.format
+            stored = _parse(texts.pop("comment", ""))
             if stored is None:
                 return None
             tags, mark = stored
             opened.seek(0)
-            return TaggedFile(tags, mark_of(opened, bool(mark.digest)).fits(mark))
+            audio_edited = not mark_of(opened, bool(mark.digest)).fits(mark)
+            return TaggedFile(tags, audio_edited, _of_vocalgen(texts, container) != _repeated(tags, container))
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "error_string", None) or error
         raise VocalgenError(f"cannot read {path} as audio ({str(reason).rstrip('.')}); check the path") from error
 
 
 def written_by_vocalgen(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a clip that vocalgen wrote and nobody has changed since; False where nothing can be read."""
+    """Whether a file is a clip that vocalgen wrote, with audio and texts unchanged; False if it cannot be read."""
     try:
         found = read(path)
     except VocalgenError:
         return False
     return found is not None and found.unchanged
+
+
+def _of_vocalgen(texts: Mapping[str, str], container: str) -> dict[str, str]:
+    """Text fields of a file that hold something, without what libsndfile and encoders write themselves."""
+    encoder = _ENCODER_FIELDS.get(container, ())
+    decode = _as_utf_8 if container == "MP3" else str
+    stripped = {name: _LIBRARY.sub("", decode(text)) for name, text in texts.items() if name not in encoder}
+    return {name: text for name, text in stripped.items() if text}
+
+
+def _as_utf_8(text: str) -> str:
+    """Decode a text again that libsndfile wrote as UTF-8 into an ID3 field which is declared as Latin-1."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
 
 
 def _parse(comment: str) -> tuple[Tags, Mark] | None:

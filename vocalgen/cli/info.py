@@ -18,7 +18,7 @@ def info(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Audio files.")],
     as_json: Annotated[bool, typer.Option("--json", metavar="", help="Print a JSON list.")] = False,
 ) -> None:
-    """Show which model, emotion, seed and settings made a clip, its licence, and whether its audio was edited since.
+    """Show which model, emotion, seed and settings made a clip, its licence, and whether it was edited since.
 
     Example: vocalgen info awe-0.wav
     """
@@ -38,7 +38,8 @@ def info(
 def _entry(file: Path, tagged: TaggedFile | None) -> dict[str, Any]:
     if tagged is None:
         return {"file": str(file), "tagged": False}
-    return {"file": str(file), "tagged": True, **asdict(tagged.tags), "unchanged": tagged.unchanged}
+    edits = {"unchanged": tagged.unchanged, "tags_edited": tagged.tags_edited}
+    return {"file": str(file), "tagged": True, **asdict(tagged.tags), **edits}
 
 
 def _lines(file: Path, tagged: TaggedFile | None) -> Iterator[str]:
@@ -47,7 +48,9 @@ def _lines(file: Path, tagged: TaggedFile | None) -> Iterator[str]:
         yield "  no tags of vocalgen: it was not written by vocalgen, or its tags were removed"
         return
     tags = tagged.tags
-    audio = "as vocalgen wrote it" if tagged.unchanged else "changed since vocalgen wrote it"
+    audio = "changed since vocalgen wrote it" if tagged.audio_edited else "as vocalgen wrote it"
+    if tagged.tags_edited:
+        audio += "; tags edited"
     settings = {f"  {name}": value for name, value in tags.settings.items()}
     head = {"model": tags.model, "emotion": tags.emotion, "seed": tags.seed, "settings": "" if settings else "none"}
     rows = {**head, **settings, "licence": tags.licence, "software": tags.software, "audio": audio}
