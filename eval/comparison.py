@@ -27,7 +27,7 @@ from vocalgen.script import add_debug, expand_home, reported, settle_process
 from vocalgen.weights import read_json
 
 WRITTEN = ("comparison.json", "comparison.md", "comparison.png")
-"""What is written into the folder of the report."""
+"""Files of the report."""
 
 
 def main() -> None:

@@ -66,9 +66,9 @@ def test_bundle_embedding_is_the_mean_of_a_block(kind: str, normalise: bool, mak
     assert (encoder.name, encoder.prepare.sample_rate, encoder.emotions) == ("TINY", 16_000, None)
     found = {layer: load_encoder(f"torchaudio:TINY{layer}").score(clips) for layer in ("", "@-1", "@3", "@1", "@-3")}
     for row, clip in enumerate(clips):
-        heard = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-5) if normalise else clip
+        wave = (clip - clip.mean()) / np.sqrt(clip.var() + 1e-5) if normalise else clip
         with torch.no_grad():
-            blocks, _ = network.extract_features(torch.from_numpy(heard)[None])
+            blocks, _ = network.extract_features(torch.from_numpy(wave)[None])
         for layer, block in (("", 2), ("@-1", 2), ("@3", 2), ("@1", 0), ("@-3", 0)):
             expected = blocks[block][0].mean(0).numpy()
             np.testing.assert_allclose(found[layer].embeddings[row], expected, atol=1e-5)

@@ -169,7 +169,7 @@ HUME = replace(CORPORA["hume-vocalburst"], counts={})
         ({"Valence": "6.5"}, "6.5 is outside [0, 1]"),
         ({"Arousal": "-0.1"}, "-0.1 is outside [0, 1]"),
         ({"China_Surprise": "high"}, "'high' is not a number"),
-        ({"Venezuela_Awe": "nan"}, "nan is no finite number"),
+        ({"Venezuela_Awe": "nan"}, "nan is not a finite number"),
         ({"Country": "Chile"}, "'Chile' is none of China, South Africa, United States, Venezuela"),
         ({"Voc_Type": "Sigh"}, "'Sigh' is none of Gasp, Laugh, Cry, Scream, Grunt, Groan, Pant, Other"),
     ],

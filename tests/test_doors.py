@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "rating": {"audio", "config", "corpora", "emotions", "metrics"},
 }
-"""What each part of the package may import besides itself, `errors`, `atomic` and `ownership`; `cli` is free."""
+"""Parts that each part of the package may import besides itself, `errors`, `atomic` and `ownership`; `cli` is free."""
 
 OPEN_TO_ALL = {"errors", "atomic", "ownership"}
 FREE = {"cli", "__main__"}

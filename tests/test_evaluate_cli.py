@@ -228,7 +228,7 @@ def test_bad_clips_are_left_out_and_said(corpus: Path, messy: Done) -> None:
 
 def test_folders_that_are_no_emotion_and_mixed_rates_are_said(messy: Done) -> None:
     said = report_of(messy)["warnings"]
-    assert f"{MESSY}: folders whose names are no emotion were left out: horor" in said
+    assert f"{MESSY}: folders whose names are not emotions were left out: horor" in said
     rates = "36 of 8000 Hz, 2 of 16000 Hz, 1 of 44100 Hz, 1 of 48000 Hz"
     assert f"{MESSY}: clips of different sample rates ({rates}): distances may tell the rates apart" in said
 

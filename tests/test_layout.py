@@ -1,4 +1,4 @@
-"""The rule for DIR/EMOTION/FILE, alone and in every command that takes such a folder."""
+"""The rule for DIR/EMOTION/FILE, by itself and in every command that takes such a folder."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_emotion_folders_follows_links_and_keeps_dangling_ones(tmp_path: Path) -
 
 
 def test_all_listed_formats_can_be_read(tmp_path: Path) -> None:
-    """Of suffixes that libsndfile writes; webm, sph and RF64 come from elsewhere."""
+    """Suffixes that libsndfile writes; webm, sph and RF64 come from elsewhere."""
     kinds = {"aif": "AIFF", "aiff": "AIFF", "aifc": "AIFF", "au": "AU", "snd": "AU", "caf": "CAF", "oga": "OGG",
              "voc": "VOC", "w64": "W64", "rf64": "RF64", "wave": "WAV", "sph": "NIST"}  # fmt: skip
     assert set(kinds) | set(audio.FORMATS) | {"webm"} == audio.READABLE

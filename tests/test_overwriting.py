@@ -37,7 +37,7 @@ READ_ONLY = {
 """Verbs that write no file of their own choice."""
 
 REASONS = r"vocalgen did not write|not written by vocalgen|is there already|recording that is read"
-"""What a refusal says; another mistake in the command would say something else."""
+"""Words of a refusal; another mistake in the command would give other words."""
 
 TRAINING = {
     "train_autoencoder.py": "autoencoder.yaml",

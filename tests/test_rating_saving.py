@@ -85,7 +85,7 @@ def test_saving_twice_is_saving_once(study: Study) -> None:
     [
         (0, {"Awe": 1, "Fear": 2}, 1, 1.0, "every emotion is to be rated"),
         (0, {"Awe": 1, "Fear": 2, "Sadness": 3, "Joy": 4}, 1, 1.0, "'Joy'"),
-        (0, {"Awe": 0, "Fear": 2, "Sadness": 3}, 1, 1.0, "Awe: 0 is no whole number from 1 to 100"),
+        (0, {"Awe": 0, "Fear": 2, "Sadness": 3}, 1, 1.0, "Awe: 0 is not a whole number from 1 to 100"),
         (0, {"Awe": 101, "Fear": 2, "Sadness": 3}, 1, 1.0, "101"),
         (0, {"Awe": 1.5, "Fear": 2, "Sadness": 3}, 1, 1.0, "1.5"),
         (0, {"Awe": True, "Fear": 2, "Sadness": 3}, 1, 1.0, "True"),

@@ -66,7 +66,7 @@ def lines(tmp_path: Path, *rows: str, name: str = "A-VB-Two_us_1.csv", header: s
         (["[10119],0.5,0.5", "[10119],0.5,0.5"], "row 3: [10119] stands in row 2 too"),
         (["[10119],0.5"], "row 2 has 2 cells, not 3"),
         (["[10119],0.5,1.5"], "row 2, column Arousal: 1.5 is outside [0, 1]"),
-        (["[10119],nan,0.5"], "row 2, column Valence: nan is no finite number"),
+        (["[10119],nan,0.5"], "row 2, column Valence: nan is not a finite number"),
         (["[10119],high,0.5"], "row 2, column Valence: 'high' is not a number"),
         (["[10119]"], "row 2 has 1 cell, not 3"),
         ([], "there are no rows"),

@@ -180,7 +180,7 @@ def _parts(node: Any) -> Any:
 
 
 def _read_typed(text: Typed, hint: Any, where: str) -> Any:
-    """What `text` stands for where `hint` is wanted; quotes that were typed are YAML's."""
+    """Parse `text` as a value of type `hint`; quotes in it are YAML's."""
     if hint is not str:
         chosen = typing.get_origin(hint) is typing.Literal and str(text) in typing.get_args(hint)
         return str(text) if chosen else _parse(text, where)

@@ -1,4 +1,4 @@
-"""Decode the content of audio files: what libsndfile knows, all streams of a chain, and webm (extra `[webm]`)."""
+"""Decode the content of audio files: formats of libsndfile, all streams of a chain, and webm (extra `[webm]`)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _samples(content: bytes, name: str) -> tuple[NDArray[np.float32], int]:
 
 
 def _webm_samples(content: bytes, name: str) -> Decoded:
-    """What recordings of browsers are in, the raw HUME-VOCALBURST clips among them; libsndfile does not read it."""
+    """Decode webm, the format of recordings by browsers and of raw HUME-VOCALBURST clips; libsndfile cannot."""
     try:
         import av
     except ImportError as error:

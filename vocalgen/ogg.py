@@ -49,7 +49,7 @@ def pages(content: bytes) -> Iterator[Page]:
 
 
 def links(content: bytes) -> list[bytes]:
-    """Split a chain into files of one link each, in order; a file that is no chain is returned as it is.
+    """Split a chain into files of one link each, in order; a file that is not a chain is returned as it is.
 
     A link begins with the first pages of all its streams, so a first page behind any other page begins the next link.
     """

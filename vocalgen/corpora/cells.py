@@ -17,7 +17,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 @dataclass(frozen=True)
 class Column:
-    """What cells of a column may hold.
+    """Rule for the cells of a column.
 
     Args:
         low, high: limits of numbers.
@@ -37,7 +37,7 @@ class Column:
         except ValueError:
             return f"{text!r} is not a number"
         if not math.isfinite(value):
-            return f"{text} is no finite number"
+            return f"{text} is not a finite number"
         return "" if self.low <= value <= self.high else f"{text} is outside [{self.low:g}, {self.high:g}]"
 
 

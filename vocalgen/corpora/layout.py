@@ -25,7 +25,7 @@ EXPECTED = "the layout is DIR/<emotion>/*.wav"
 _SYSTEM = frozenset(
     {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"}
 )
-"""What archives, network drives and Windows leave beside files, in lower case."""
+"""Names of entries that archives, network drives and Windows leave beside files, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def _holds_clips(folder: Path) -> bool:
-    """Whether a folder below those of the emotions has clips; one that cannot be opened concerns nobody."""
+    """Whether a folder below those of the emotions has clips; False if it cannot be opened."""
     try:
         return any(map(_is_readable, _parted(folder)[1]))
     except OSError:

@@ -54,7 +54,7 @@ _COUNTED = 10_000
 
 
 NEW_FOLDER = "give a new or empty folder for the shards"
-"""What to do where the folder holds something else."""
+"""Advice of the error about a folder with other files."""
 
 
 SHARDS = FolderKind("shards", cache=True)

@@ -49,7 +49,7 @@ CPU_TILE, DEVICE_TILE = 8, 64
 
 
 Emotion: TypeAlias = str | Condition | Mapping[str, float]
-"""What a model can be asked for: a name, a mixture as text or by name, or a parsed condition."""
+"""Condition of a clip: a name, a mixture as text or by name, or a parsed condition."""
 
 
 @dataclass

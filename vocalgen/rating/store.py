@@ -177,8 +177,8 @@ class Store:
     def saving(self, token: str, place: int, values: Mapping[str, int], plays: int, seconds: float) -> Future[Standing]:
         """As `save`, without waiting; what is wrong with the values themselves is raised at once."""
         require_values(self.study.settings, values)
-        heard, spent = bounded_plays(plays), bounded_seconds(seconds)
-        return self.database.submit(lambda database: self._save(database, token, place, dict(values), heard, spent))
+        plays, spent = bounded_plays(plays), bounded_seconds(seconds)
+        return self.database.submit(lambda database: self._save(database, token, place, dict(values), plays, spent))
 
     def code(self, token: str) -> str:
         """The completion code.
@@ -244,10 +244,10 @@ class Store:
         if database.execute("SELECT 1 FROM study").fetchone() is None:
             database.execute("INSERT INTO study (fingerprint) VALUES (?)", (self.study.fingerprint,))
         some = self.study.settings.clips_per_rater is not None  # else everybody hears everything
-        heard = {row[0]: int(row[1]) for row in database.execute(HEARD, (now - AWAY,))} if some else {}
+        counts = {row[0]: int(row[1]) for row in database.execute(HEARD, (now - AWAY,))} if some else {}
         database.executemany(
             "INSERT INTO page (rater, place, clip, kind, asked) VALUES (?, ?, ?, ?, ?)",
-            [(number, place, *page) for place, page in enumerate(plan(self.study, number, heard))],
+            [(number, place, *page) for place, page in enumerate(plan(self.study, number, counts))],
         )
         read = self.study.texts_sha256[language]
         database.execute(

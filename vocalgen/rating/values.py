@@ -22,7 +22,7 @@ def require_values(settings: Settings, values: Mapping[str, int]) -> None:
         raise VocalgenError(f"every emotion is to be rated, and no other: {wrong[0]!r}")
     for emotion, value in values.items():
         if type(value) is not int or not settings.low <= value <= settings.high:
-            raise VocalgenError(f"{emotion}: {value!r} is no whole number from {settings.low} to {settings.high}")
+            raise VocalgenError(f"{emotion}: {value!r} is not a whole number from {settings.low} to {settings.high}")
 
 
 def bounded_plays(plays: int) -> int:

@@ -213,7 +213,7 @@ class FolderClips(Clips):
         self.left_out = list(layout.left_out)
         strange = [name for name in layout.clips if name not in emotions]
         if strange:
-            self.left_out.append(f"folders whose names are no emotion were left out: {', '.join(strange)}")
+            self.left_out.append(f"folders whose names are not emotions were left out: {', '.join(strange)}")
         self._rates: dict[int, int] = {}
 
     def remarks(self) -> list[str]:

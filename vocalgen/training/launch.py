@@ -1,4 +1,4 @@
-"""What a run was launched with, and what of that the loop does not do."""
+"""Options of the launcher, and checks for those that the loop does not support."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ RESUME_POINT = FolderKind("a resume point", cache=True)
 
 _STEP = re.compile(r"step-(0|[1-9][0-9]*)")
 
-_INDIFFERENT = (
+_WITHOUT_EFFECT = (
     *(f"loop.{name}" for name in ("run", "steps", "log_every", "preview_every", "save_every", "keep", "workers")),
     *("data.manifest", "data.cache", "latents"),
 )
@@ -183,10 +183,10 @@ def require_idle(run: Path) -> None:
 
 
 def dependencies(objective: Objective, settings: Mapping[str, Any], launch: Mapping[str, Any]) -> dict[str, Any]:
-    """What the result of a run depends on besides its weights: settings, clips, frozen networks, the launch."""
+    """Values besides the weights that decide the result of a run: settings, clips, frozen networks, the launch."""
     networks = {name: value for name, value in vars(objective).items() if isinstance(value, nn.Module)}
     return {
-        **{name: value for name, value in flatten(settings).items() if name not in _INDIFFERENT},
+        **{name: value for name, value in flatten(settings).items() if name not in _WITHOUT_EFFECT},
         **{f"{name}.sha256": weights_sha256(network) for name, network in networks.items()},
         **launch,
         "training clips": _clips(objective),
