@@ -53,13 +53,13 @@ UNDEFINED = "OSError: libtorchaudio.so: undefined symbol: _ZN3c10"
         ("2.12.1+cu130", "2.11.1", UNDEFINED, "fail", ["needs a function of torch 2.13", UNDEFINED], "2.14.1"),
         ("2.15.0+cu132", "2.11.0", UNDEFINED, "fail", ["built for CUDA 13.0", UNDEFINED], "2.14.1"),
         ("2.15.0+cu132", "2.11.1", UNDEFINED, "fail", ["different releases of torch or CUDA"], "2.14.1"),
-        ("2.14.1+cu130", "2.11.1", UNDEFINED, "fail", ["different releases of torch or CUDA"], "2.12.1"),
+        ("2.14.1+cu130", "2.11.1", UNDEFINED, "fail", ["the installation is damaged", UNDEFINED], "--force-reinstall"),
         ("2.14.1+cpu", "2.11.1", UNDEFINED, "fail", ["without CUDA", "one package index"], "2.14.1"),
         ("2.16.0", "2.12.0", "", "warn", ["they import", "not tested with this pair"], "2.14.1"),
         ("weird", "2.11.1", "", "warn", ["not tested with this pair"], "2.14.1"),
     ],
 )
-def test_torch_pair_is_diagnosed_and_another_pair_is_proposed(
+def test_torch_pair_is_diagnosed_and_the_recommended_pair_is_proposed(
     monkeypatch: pytest.MonkeyPatch,
     torch: str,
     torchaudio: str,
@@ -73,7 +73,7 @@ def test_torch_pair_is_diagnosed_and_another_pair_is_proposed(
     assert row.status == status and f"torch {torch} with torchaudio {torchaudio}" in row.detail
     assert all(word in row.detail for word in words)
     assert remedy in row.remedy and bool(row.remedy) == bool(remedy)
-    assert f"torch=={torch} torchaudio=={torchaudio}" not in row.remedy
+    assert not row.remedy or "torch==2.14.1 torchaudio==2.11.1" in row.remedy
 
 
 def test_missing_torchaudio(monkeypatch: pytest.MonkeyPatch) -> None:

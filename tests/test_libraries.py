@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vocalgen import libraries
-from vocalgen.libraries import PAIRS, loading_failure, pair_remedy, tried, try_import
+from vocalgen.libraries import PAIRS, loading_failure, pair_fault, pair_remedy, tried, try_import
 
 BROKEN = "libtorchaudio.so: undefined symbol: torch_exception_get_what_without_backtrace"
 
@@ -66,12 +66,20 @@ def test_installed_pair_is_one_that_loads() -> None:
     assert try_import("torchaudio")[1] == ""
 
 
-@pytest.mark.parametrize("torch", [None, "2.12.1", "2.14.1", "2.14.1+cpu", "2.14.1+cu130", "2.15.0"])
-@pytest.mark.parametrize("torchaudio", [None, "2.11.0", "2.11.1", "2.11.1+cpu"])
-def test_pair_remedy_never_proposes_the_installed_pair(torch: str | None, torchaudio: str | None) -> None:
-    proposed = pair_remedy(torch, torchaudio).partition("--force-reinstall ")[2]
-    assert proposed in {pair.requirements for pair in PAIRS if not pair.fault}
-    assert proposed != f"torch=={(torch or '').removesuffix('+cu130')} torchaudio=={torchaudio}"
+def test_pair_remedy_proposes_a_pair_within_the_ranges(root: Path) -> None:
+    proposed = re.fullmatch(r"pip install --force-reinstall torch==([\d.]+) torchaudio==([\d.]+)", pair_remedy())
+    assert proposed is not None
+    pair = tried(proposed[1], proposed[2])
+    assert pair is not None and not pair.fault
+    for name, version in (("torch", proposed[1]), ("torchaudio", proposed[2])):
+        lowest, limit = ranges(root, name)
+        assert lowest <= numbers(version) < limit
+
+
+@pytest.mark.parametrize("torch", ["2.14.1", "2.14.1+cu130"])
+def test_pair_fault_calls_a_recommended_pair_that_does_not_load_damaged(torch: str) -> None:
+    assert "damaged" in pair_fault(torch, "2.11.1")
+    assert "damaged" not in pair_fault("2.12.1", "2.11.1") and "damaged" not in pair_fault("2.13.0", "2.11.1")
 
 
 def test_try_import_survives_any_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

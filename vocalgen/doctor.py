@@ -31,6 +31,7 @@ LIBRARIES = (
     "soundfile",
     "soxr",
     "einops",
+    "psutil",
     "safetensors",
     "typer",
     "rich",
@@ -109,17 +110,17 @@ def check_torch_pair() -> Iterator[Check]:
     torch_version, audio_version = version("torch"), version("torchaudio")
     for name, found in (("torch", torch_version), ("torchaudio", audio_version)):
         if found is None:
-            yield Check(name, "fail", "not installed", pair_remedy(torch_version, audio_version))
+            yield Check(name, "fail", "not installed", pair_remedy())
     if torch_version is None or audio_version is None:
         return
     torch, torch_error = try_import("torch")
     if torch is None:
         versions = f"torch {torch_version}, torchaudio {audio_version}"
         detail = f"{versions}: import torch fails: {torch_error}"
-        yield Check("torch pair", "fail", detail, pair_remedy(torch_version, audio_version))
+        yield Check("torch pair", "fail", detail, pair_remedy())
         return
     torch_version = str(torch.__version__)  # with "+cpu" or "+cu130", which the metadata may lack
-    pair, remedy = f"torch {torch_version} with torchaudio {audio_version}", pair_remedy(torch_version, audio_version)
+    pair, remedy = f"torch {torch_version} with torchaudio {audio_version}", pair_remedy()
     _, audio_error = try_import("torchaudio")
     if audio_error:
         fault = pair_fault(torch_version, audio_version)

@@ -33,14 +33,13 @@ PAIRS = (
     Pair("2.12.1", "2.11.1", "torchaudio 2.11.1 needs a function of torch 2.13 or later"),
     Pair("2.15.0", "2.11.0", "torchaudio 2.11.0 is built for CUDA 13.0, torch 2.15.0 for CUDA 13.2"),
 )
-"""Pairs that were tried, the recommended one first. `tests/test_libraries.py` compares pyproject.toml with them."""
+"""Pairs that were tried, the recommended one first: it alone is within the ranges of pyproject.toml."""
 
 
 def tried(torch: str, torchaudio: str) -> Pair | None:
-    """Pair of these versions in `PAIRS`; None for one that nobody tried."""
-    return next(
-        (pair for pair in PAIRS if (pair.torch, pair.torchaudio) == (_release(torch), _release(torchaudio))), None
-    )
+    """Pair of these versions in `PAIRS`; None for a pair that was not tried."""
+    releases = _release(torch), _release(torchaudio)
+    return next((pair for pair in PAIRS if (pair.torch, pair.torchaudio) == releases), None)
 
 
 def pair_fault(torch: str, torchaudio: str) -> str:
@@ -52,20 +51,14 @@ def pair_fault(torch: str, torchaudio: str) -> str:
     if _is_cpu(torch) and not _is_cpu(torchaudio):
         return "torch is built without CUDA, torchaudio with it; both must come from one package index"
     pair = tried(torch, torchaudio)
-    if pair is not None and pair.fault:
-        return pair.fault
+    if pair is not None:
+        return pair.fault or "these releases load together, so the installation is damaged"
     return "the two were built for different releases of torch or CUDA"
 
 
-def pair_remedy(torch: str | None, torchaudio: str | None) -> str:
-    """Command that installs a pair which loads and is not the installed one.
-
-    Args:
-        torch, torchaudio: installed versions; None where there is none.
-    """
-    installed = [name if name is None or _is_cpu(name) else _release(name) for name in (torch, torchaudio)]
-    pair = next(pair for pair in PAIRS if not pair.fault and [pair.torch, pair.torchaudio] != installed)
-    return f"pip install --force-reinstall {pair.requirements}"
+def pair_remedy() -> str:
+    """Command that installs the recommended pair, also over a damaged installation of the same releases."""
+    return f"pip install --force-reinstall {PAIRS[0].requirements}"
 
 
 def loading_failure(error: BaseException) -> str | None:
@@ -79,10 +72,10 @@ def loading_failure(error: BaseException) -> str | None:
     torch, torchaudio = version("torch"), version("torchaudio")
     for name, installed, other in (("torch", torch, ""), ("torchaudio", torchaudio, f" with torch {torch}")):
         if installed is None:
-            return f"{name} is not installed: {pair_remedy(torch, torchaudio)}"
+            return f"{name} is not installed: {pair_remedy()}"
         module, reason = try_import(name)
         if module is None:
-            return f"{name} {installed} cannot be loaded{other}: {pair_remedy(torch, torchaudio)} ({reason})"
+            return f"{name} {installed} cannot be loaded{other}: {pair_remedy()} ({reason})"
     culprit = next((part for part in _chain(error) if isinstance(part, ImportError)), None)
     if culprit is None or (culprit.name or "").startswith("vocalgen"):
         return None
