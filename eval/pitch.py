@@ -10,42 +10,46 @@ A baseline is a file with another `track_pitch`, for example a former version of
 from __future__ import annotations
 
 import argparse
-import functools
 import importlib
 import importlib.util
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import librosa
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from vocalgen import audio
-from vocalgen.atomic import atomic_write_text
+from vocalgen.atomic import atomic_write_text, published
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.doctor import processor_name
 from vocalgen.errors import VocalgenError
+from vocalgen.evaluation.pitch_signals import (
+    HOP,
+    RATE,
+    SIGNALS,
+    TONE_SETS,
+    TONES,
+    Array,
+    Tracker,
+    noise_periodicity,
+    semitones,
+    signal_errors,
+    tone_errors,
+)
 from vocalgen.evaluation.report import table
-from vocalgen.mel import MEL_24K
+from vocalgen.ownership import FolderKind, require_own_folder
 from vocalgen.pitch import track_pitch
-from vocalgen.script import add_debug, reported
+from vocalgen.script import add_debug, expand_home, reported, settle_process
 
-Array = NDArray[np.float64]
-Tracker = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+REPORT = FolderKind("a report of pitch tracking")
 
-RATE, HOP = MEL_24K.sample_rate, MEL_24K.hop_length
 F_MIN, F_MAX = 60.0, 1500.0
-TONES, TONE_SETS = 150, 4
-EDGE = 4
-"""Frames at either end of a synthetic signal that are not scored."""
-
 PRAAT_THRESHOLDS = ((0.5, 0.0), (0.8, 0.0), (0.8, 0.8), (0.9, 0.9))
 PYIN_THRESHOLDS = ((0.8, 0.0), (0.8, 0.5))
 """Smallest periodicity of our frames, and smallest strength (Praat) or voicing probability (pYIN) of theirs."""
@@ -65,8 +69,10 @@ class Track(NamedTuple):
 
 def main() -> None:
     """Parse, measure and write."""
+    settle_process()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that vocalgen did not write")
     parser.add_argument("--manifest", default="data/emogator.csv")
     parser.add_argument("--split", default="validation")
     parser.add_argument("--clips", type=int, default=300, help="real clips, evenly spaced in the sorted split")
@@ -75,7 +81,7 @@ def main() -> None:
     parser.add_argument("--baseline", default=[], action="append", metavar="NAME=FILE", help="another track_pitch")
     parser.add_argument("--note", default="", help="paragraph that opens the report")
     add_debug(parser)
-    options = parser.parse_args()
+    options = parser.parse_args(expand_home())
     with reported("stopped; no report was written", options.debug):
         run(options)
 
@@ -83,12 +89,15 @@ def main() -> None:
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
+    if not options.overwrite:
+        require_own_folder(options.out, REPORT)
+    if min(options.clips, options.pyin_every, options.repeats) < 1:
+        raise VocalgenError("--clips, --pyin-every and --repeats must be at least 1")
     torch.set_num_threads(1)
     trackers: dict[str, Tracker] = {"vocalgen": track_pitch, **dict(_load(entry) for entry in options.baseline)}
-    clips = sorted(
-        (clip for clip in Manifest.load(options.manifest) if clip.split == options.split and clip.usable),
-        key=lambda clip: clip.id,
-    )
+    clips = sorted(Manifest.load(options.manifest).split(options.split).usable().rows, key=lambda clip: clip.id)
+    if not clips:
+        raise VocalgenError(f"{options.manifest} has no usable clip in the split {options.split!r}; choose another")
     chosen = np.unique(np.linspace(0, len(clips) - 1, options.clips).round().astype(int))
     waves = [audio.read(clips[i].file, RATE)[0] for i in chosen]
     references = _references(waves, options.pyin_every)
@@ -105,9 +114,9 @@ def run(options: argparse.Namespace) -> None:
         },
         "trackers": {
             name: {
-                "tones": {f"{rate} Hz, hop {hop}": _tones(track, rate, hop) for rate, hop in _GRIDS},
-                "signals": {title: _signal_errors(track, title) for title in _SIGNALS},
-                "noise": {str(rate): _noise(track, rate) for rate in (12_000, 24_000)},
+                "tones": {f"{rate} Hz, hop {hop}": tone_errors(track, rate, hop) for rate, hop in _GRIDS},
+                "signals": {title: signal_errors(track, title) for title in SIGNALS},
+                "noise": {str(rate): noise_periodicity(track, rate) for rate in (12_000, 24_000)},
                 "clips": _real(track, waves, {key: tracks for key, (tracks, _) in references.items()}),
             }
             for name, track in trackers.items()
@@ -115,10 +124,10 @@ def run(options: argparse.Namespace) -> None:
         "between_references": _between(references),
         "speed": _speed(trackers, options.repeats),
     }
-    out = Path(options.out)
-    atomic_write_text(out / "pitch.json", json.dumps(report, indent=2) + "\n")
-    atomic_write_text(out / "pitch.md", _markdown(report))
-    print((out / "pitch.md").read_text(encoding="utf-8"))
+    with published(options.out, REPORT, options.overwrite) as out:
+        atomic_write_text(out / "pitch.json", json.dumps(report, indent=2) + "\n")
+        atomic_write_text(out / "pitch.md", _markdown(report))
+    print(_markdown(report))
 
 
 _GRIDS = ((12_000, 120), (24_000, 240), (RATE, HOP))
@@ -132,115 +141,6 @@ def _load(entry: str) -> tuple[str, Tracker]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return name, module.track_pitch
-
-
-# Signals whose pitch is known
-
-
-def _harmonic(f0: Array, tilt: float, rng: np.random.Generator, rate: int = RATE, stretch: float = 0.0) -> Array:
-    """Sum harmonics of amplitude k^-tilt and random phase below Nyquist: (samples,) Hz -> (samples,)."""
-    phase, wave = 2 * np.pi * np.cumsum(f0) / rate, np.zeros_like(f0)
-    for k in range(1, int(rate / 2 / f0.min()) + 1):
-        partial = k * np.sqrt(1 + stretch * k**2)  # stretched as the partials of a stiff string
-        wave += (partial * f0 < 0.49 * rate) * k**-tilt * np.cos(partial * phase + rng.uniform(0, 2 * np.pi))
-    return 0.3 * wave / np.abs(wave).max()
-
-
-def _glide(octaves: float) -> Callable[[np.random.Generator, Array], Iterator[tuple[Array, Array]]]:
-    def signals(rng: np.random.Generator, time: Array) -> Iterator[tuple[Array, Array]]:
-        progress = np.clip((time - 0.15) / 0.2, 0, 1)
-        for low in np.geomspace(100, 1380 / 2**octaves, 20):
-            for curve in (progress, 1 - progress):
-                f0 = low * 2 ** (octaves * curve)
-                yield f0, _harmonic(f0, rng.uniform(0.3, 1.5), rng)
-
-    return signals
-
-
-def _vibrato(rng: np.random.Generator, time: Array) -> Iterator[tuple[Array, Array]]:
-    for centre in np.geomspace(100, 1000, 30):
-        f0 = centre * 2 ** (np.sin(2 * np.pi * 6 * time) / 8)
-        yield f0, _harmonic(f0, rng.uniform(0.3, 1.5), rng)
-
-
-def _noisy(snr: float, pole: float = 0.0, tilts: tuple[float, float] = (0.3, 1.5), stretch: float = 0.0) -> Any:
-    """Steady tones beside white (pole 0) or falling noise at a signal-to-noise ratio in dB."""
-
-    def signals(rng: np.random.Generator, time: Array) -> Iterator[tuple[Array, Array]]:
-        for pitch in np.geomspace(80, 1300, 60):
-            f0 = np.full_like(time, pitch)
-            tone = _harmonic(f0, rng.uniform(*tilts), rng, stretch=stretch)
-            noise = lfilter([1], [1, -pole], rng.standard_normal(len(time)))
-            yield f0, tone + noise * tone.std() / noise.std() * 10 ** (-snr / 20)
-
-    return signals
-
-
-def _jitter(rng: np.random.Generator, time: Array) -> Iterator[tuple[Array, Array]]:
-    knots = np.arange(0, time[-1] + 0.01, 0.005)
-    for pitch in np.geomspace(80, 1000, 40):
-        f0 = pitch * np.exp(0.01 * np.interp(time, knots, rng.standard_normal(len(knots))))
-        yield f0, _harmonic(f0, 1.0, rng)
-
-
-_SIGNALS = {
-    "glides of 1 octave in 0.2 s": _glide(1),
-    "glides of 2 octaves in 0.2 s": _glide(2),
-    "vibrato, 6 Hz, ±1.5 semitones": _vibrato,
-    "tone in white noise, SNR 20 dB": _noisy(20),
-    "tone in white noise, SNR 10 dB": _noisy(10),
-    "tone in white noise, SNR 5 dB": _noisy(5),
-    "tone in white noise, SNR 0 dB": _noisy(0),
-    "breathy: noise falling 6 dB per octave, SNR 3 dB": _noisy(3, pole=0.9, tilts=(1.5, 1.5)),
-    "inharmonic: stretched partials": _noisy(60, stretch=4e-4),
-    "jitter of 1 %": _jitter,
-}
-
-
-def _tones(track: Tracker, rate: int, hop: int) -> dict[str, Any]:
-    """Count steady tones whose median f0 is more than 3 % off, f0 log-uniform from 70 to 1400 Hz, tilts 0 to 1.5."""
-    wrong, errors = [], []
-    for waves in _tone_sets(rate):
-        found = track(waves, rate, hop)[0][:, EDGE:-EDGE].numpy()
-        wrong.append(int((np.abs(np.median(found, 1) / _PITCHES - 1) > 0.03).sum()))
-        errors.append(np.abs(found / _PITCHES[:, None] - 1) > 0.03)
-    return {"n": TONES, "wrong": wrong, "frames_wrong": float(np.mean(errors))}
-
-
-_PITCHES = np.geomspace(70, 1400, TONES)
-
-
-@functools.cache
-def _tone_sets(rate: int) -> list[torch.Tensor]:
-    sets = []
-    for seed in range(TONE_SETS):
-        rng = np.random.default_rng(seed)
-        waves = [_harmonic(np.full(rate // 2, f0), rng.uniform(0, 1.5), rng, rate) for f0 in _PITCHES]
-        sets.append(torch.from_numpy(np.stack(waves)).float())
-    return sets
-
-
-@functools.cache
-def _signals(title: str) -> list[tuple[Array, torch.Tensor]]:
-    """Pairs of the true f0 (samples,) and the wave (1, samples)."""
-    made = _SIGNALS[title](np.random.default_rng(0), np.arange(RATE // 2) / RATE)
-    return [(f0, torch.from_numpy(wave).float()[None]) for f0, wave in made]
-
-
-def _signal_errors(track: Tracker, title: str) -> dict[str, float]:
-    """Share of frames more than a semitone off, and the median error in semitones."""
-    errors = []
-    for f0, wave in _signals(title):
-        found = track(wave, RATE, HOP)[0][0].numpy()
-        errors.append(_semitones(found, f0[HOP // 2 :: HOP][: len(found)])[EDGE:-EDGE])
-    error = np.abs(np.concatenate(errors))
-    return {"n": len(errors), "gross": float((error > 1).mean()), "median": float(np.median(error))}
-
-
-def _noise(track: Tracker, rate: int) -> dict[str, float]:
-    wave = torch.randn(4, 10 * rate, generator=torch.Generator().manual_seed(0))
-    periodicity = track(wave, rate, rate // 100)[1]
-    return {"mean": float(periodicity.mean()), "max": float(periodicity.max())}
 
 
 # Real clips
@@ -281,13 +181,9 @@ def _pyin(wave: Any) -> Track:
     return Track(np.where(voiced, f0, 0.0)[:frames], probability[:frames])
 
 
-def _semitones(found: Any, f0: Any) -> Array:
-    return np.asarray(12 * np.log2(found / f0))
-
-
 def _agreement(pairs: list[tuple[Any, Any]]) -> dict[str, float]:
     """Raw pitch and chroma accuracy within half a semitone: [(f0, f0) of one clip] -> shares of frames."""
-    error = np.concatenate([_semitones(found, f0) for found, f0 in pairs])
+    error = np.concatenate([semitones(found, f0) for found, f0 in pairs])
     chroma = np.abs((error + 6) % 12 - 6)
     return {"frames": len(error), "rpa": float((np.abs(error) <= 0.5).mean()), "rca": float((chroma <= 0.5).mean())}
 
@@ -308,7 +204,7 @@ def _real(track: Tracker, waves: list[Any], references: dict[str, dict[int, Trac
         for i, pyin in references["pYIN"].items():
             praat = references["Praat"][i]
             both = (tracks[i][1] >= 0.8) & (praat.f0 > 0) & (pyin.f0 > 0)
-            both[both] &= np.abs(_semitones(pyin.f0[both], praat.f0[both])) <= 0.5
+            both[both] &= np.abs(semitones(pyin.f0[both], praat.f0[both])) <= 0.5
             pairs.append((tracks[i][0][both], praat.f0[both]))
         rows["Praat and pYIN agree: periodicity ≥ 0.8"] = _agreement(pairs)
     return {
