@@ -161,6 +161,8 @@ def test_joined_mp3_files_are_read_whole() -> None:
         b"RF64",
         b"NIST_1A",
         b"Creative Voice File\x1a",
+        b".snd\x00\x00\xff\xff" + bytes(4),
+        b"riff" + bytes(36) + b"data" + bytes(20),
     ],
 )
 def test_fragments_are_left_to_the_decoder(content: bytes) -> None:

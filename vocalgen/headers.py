@@ -35,7 +35,7 @@ def held_share(content: bytes) -> float:
     """Share of the announced bytes of audio that a file holds, in [0, 1]; 1 where its header announces nothing."""
     find = next((find for beginning, find in _FORMATS.items() if content.startswith(beginning)), None)
     found = None if find is None else find(content)
-    if found is None or len(content) >= found.end:
+    if found is None or found.end <= max(found.start, len(content)):
         return 1.0
     return max(len(content) - found.start, 0) / (found.end - found.start)
 
