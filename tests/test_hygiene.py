@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from vocalgen.cli.main import VERBS, load_verb
 
 IGNORED = {".git", "runs", "outputs", "build", "dist", ".venv", "venv"}
 TEXT_LIMIT = 2_000_000
@@ -99,6 +103,40 @@ def test_ci_takes_its_two_lines_from_the_readme(root: Path) -> None:
     done = dry_run(root / ".ci/run")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == [f"README {i}: {line}" for i, line in enumerate(LINES, 1)]
+
+
+def test_ci_runs_tests_of_networks_without_avx512(root: Path) -> None:
+    (line,) = [line for line in dry_run(root / ".ci/run").stdout.splitlines() if "ONEDNN_MAX_CPU_ISA=AVX2" in line]
+    files = re.findall(r"tests/\w+\.py", line)
+    assert len(files) > 3 and all((root / file).is_file() for file in files)
+
+
+def verbs() -> Iterator[str]:
+    """Verbs of the command line, with those of their groups."""
+    for name in VERBS:
+        group = getattr(load_verb(name), "commands", {})
+        yield from [f"{name} {verb}" for verb in group] or [name]
+
+
+def test_ci_smoke_runs_each_verb(root: Path) -> None:
+    script = (root / ".ci/smoke").read_text(encoding="utf-8")
+    known = list(verbs())
+    assert {"sample", "rate serve", "metrics s-mtl", "data prepare"} <= set(known)
+    assert [verb for verb in known if not re.search(rf"^run vocalgen {verb}\b", script, re.MULTILINE)] == []
+
+
+def test_ci_smoke_goes_on_after_each_failure(root: Path, tmp_path: Path) -> None:
+    """Every command fails here; with --all the script nevertheless comes to its end and lists them."""
+    (tmp_path / "README.md").write_text("")
+    for name in ("vocalgen", "python"):
+        (tmp_path / name).write_text("#!/bin/sh\n[ $# = 1 ] && [ $1 = - ]\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", str(root / ".ci/smoke"), "--all"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    broken = [line for line in done.stdout.splitlines() if line.startswith("smoke: broken:")]
+    assert done.returncode == 1 and len(broken) == done.stdout.count("\n+ ") + 1
+    assert any("submission check" in line for line in broken)
 
 
 def block(*lines: str, fence: str = "```bash") -> str:
