@@ -151,7 +151,7 @@ def test_names_that_are_not_ascii(clip: Path) -> None:
         '{"vocalgen": 1}',
         '{"vocalgen": {"model": "m"}, "audio": {}}',
         '{"vocalgen": {"model": "m", "emotion": "e", "seed": "x", "settings": {}, "licence": "l", "software": "s"}, '
-        '"audio": {"frames": 12000, "sample_rate": 24000, "digest": "", "level": 0}}',
+        '"audio": {"frames": 12000, "sample_rate": 24000, "digest": "", "levels": [0]}}',
         "[" * 50_000,
     ],
 )
@@ -184,3 +184,17 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def test_import_is_light() -> None:
     code = "import sys, vocalgen.tags; sys.exit(bool({'torch', 'numpy', 'scipy', 'soundfile'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["mp3", "ogg", "opus"])
+def test_parts_that_changed_places_are_an_edit(kind: str, tmp_path: Path) -> None:
+    """Length and level of a lossy file stay as they were."""
+    rate = 48_000
+    quiet_then_loud = burst(1.0, rate) * np.repeat(np.float32([0.2, 1.0]), rate // 2)
+    path = tmp_path / f"clip.{kind}"
+    audio.write(path, quiet_then_loud, rate, tags=TAGS)
+    with soundfile.SoundFile(path) as file:
+        samples = file.read(dtype="float32")
+    rewrite(path, np.roll(samples, len(samples) // 2), rate)
+    found = tags.read(path)
+    assert found is not None and found.audio_edited

@@ -31,6 +31,12 @@ SOFTWARE = f"vocalgen {__version__}"
 LEVEL_TOLERANCE = 0.02
 """Difference in dB between two decoders of one lossy file."""
 
+SEGMENTS = 16
+"""Equal parts of a lossy file whose levels are compared: parts that change places are an edit too."""
+
+LOWEST_LEVEL = -70.0
+"""dB relative to full scale below which decoders differ by more than the tolerance."""
+
 _LICENCE_FIELDS = {"WAV": "copyright", "FLAC": "license", "OGG": "license"}
 _ENCODER_FIELDS = {"MP3": {"software"}}
 """Text fields by container that the encoder fills with its own name."""
@@ -68,18 +74,20 @@ class Mark:
         frames: number of samples.
         sample_rate: Hz.
         digest: hash of the 16-bit samples for lossless formats, "" for lossy ones, which decoders round differently.
-        level: root mean square in dB relative to full scale for lossy formats, 0 for lossless ones.
+        levels: root mean square of each of `SEGMENTS` parts in dB relative to full scale, for lossy formats.
     """
 
     frames: int
     sample_rate: int
     digest: str = ""
-    level: float = 0.0
+    levels: tuple[float, ...] = ()
 
     def fits(self, other: Mark) -> bool:
         """Whether two marks are of the same audio."""
         same = (self.frames, self.sample_rate, self.digest) == (other.frames, other.sample_rate, other.digest)
-        return same and abs(self.level - other.level) <= LEVEL_TOLERANCE
+        if not same or len(self.levels) != len(other.levels):
+            return False
+        return all(abs(a - b) <= LEVEL_TOLERANCE for a, b in zip(self.levels, other.levels, strict=True))
 
 
 @dataclass(frozen=True)
@@ -124,8 +132,10 @@ def mark_of(source: BinaryIO, lossless: bool) -> Mark:
         raise VocalgenError(f"the audio cannot be decoded ({error}); write it again") from error
     if lossless:
         return Mark(len(samples), rate, digest=pcm_digest(samples.reshape(-1), rate))
-    power = float(np.mean(np.square(samples, dtype=np.float64))) if samples.size else 0.0
-    return Mark(len(samples), rate, level=round(10 * math.log10(max(power, 1e-12)), 3))
+    parts = np.array_split(np.square(samples, dtype=np.float64), SEGMENTS)
+    powers = [float(part.mean()) if part.size else 0.0 for part in parts]
+    floor = 10 ** (LOWEST_LEVEL / 10)
+    return Mark(len(samples), rate, levels=tuple(round(10 * math.log10(max(power, floor)), 3) for power in powers))
 
 
 def to_fields(tags: Tags, mark: Mark, container: str) -> dict[str, str]:
@@ -215,10 +225,12 @@ def _from(kind: type[_T], values: Mapping[str, Any]) -> _T:
         "frames": int,
         "sample_rate": int,
         "seed": int,
-        "level": (int, float),
+        "levels": list,
         "settings": dict,
     }
     wrong = [name for name, value in known.items() if not isinstance(value, types.get(name, str))]
     if wrong:
         raise TypeError(f"{', '.join(wrong)} of another type")
+    if "levels" in known:
+        known["levels"] = tuple(float(level) for level in known["levels"])
     return kind(**known)
