@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from vocalgen.acoustics import levels
 from vocalgen.errors import VocalgenError
 from vocalgen.evaluation import acoustics as module
 from vocalgen.evaluation.acoustics import COLUMNS, acoustics, acoustics_of, compare_acoustics
@@ -44,7 +45,7 @@ def test_levels_are_root_mean_squares_of_frames_centred_on_hops() -> None:
     padded = np.pad(wave, 60)
     power = [np.square(padded[start : start + 240]).mean() for start in range(0, 1200, 120)]
     expected = 10 * np.log10(np.maximum(power, 1e-10))
-    np.testing.assert_allclose(module._levels(torch.from_numpy(wave), 120).numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(levels(torch.from_numpy(wave), 120).numpy(), expected, atol=1e-9)
     assert expected.min() == -100
 
 

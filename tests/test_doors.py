@@ -13,8 +13,9 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "vocalgen"
 
-SIGNALS = {"mel", "pitch", "emotions", "audio"}
+SIGNALS = {"acoustics", "mel", "pitch", "emotions", "audio"}
 DATA = {*SIGNALS, "corpora", "data"}
+NOISE = {"float32", "noise"}
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -34,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "headers": set(),
     "mel": {"emotions"},
     "noise": set(),
+    "acoustics": {"audio", "pitch"},
     "mp3": set(),
     "ogg": set(),
     "ownership": set(),
@@ -47,8 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": {*SIGNALS, "corpora", "progress"},
     "training": {
         *DATA,
+        *NOISE,
         "config",
-        "float32",
         "models",
         "generation",
         "metrics",
@@ -58,7 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "settings_diff",
         "weights",
     },
-    "generation": {*DATA, "float32", "libraries", "models", "pictures", "settings_diff", "shipped", "tags", "weights"},
+    "generation": {*DATA, *NOISE, "libraries", "models", "pictures", "settings_diff", "shipped", "tags", "weights"},
     "recognition": {*DATA, "libraries", "models", "progress", "shipped", "weights"},
     "evaluation": {*DATA, "config", "metrics", "pictures", "progress", "recognition", "shipped"},
     "tasks": {

@@ -24,7 +24,7 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from vocalgen.evaluation.acoustics import RATE, _levels
+from vocalgen.acoustics import RATE, levels
 from vocalgen.mel import MEL_24K, LogMel, mel_filterbank
 from vocalgen.models.griffin_lim import griffin_lim, linear_amplitude
 from vocalgen.models.mobilenet import BANDS, EDGE, FFT, audioset_banks
@@ -93,7 +93,7 @@ def replaced(wave: np.ndarray, mels: Tensor) -> list[Task]:
             lambda a, b: float(np.abs(a[:20_000] - b[:20_000]).max()),
         ),
         Task("Kaldi's filterbank", own_banks, lambda: audioset_banks()[0], apart),
-        Task("levels of a clip of 2 s", partial(own_levels, low, hop), partial(_levels, low, hop), apart),
+        Task("levels of a clip of 2 s", partial(own_levels, low, hop), partial(levels, low, hop), apart),
     ]
 
 

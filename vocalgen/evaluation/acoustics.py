@@ -5,38 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import wasserstein_distance
 
-from vocalgen.audio import resample
-from vocalgen.errors import VocalgenError
-from vocalgen.pitch import track_pitch
+from vocalgen.acoustics import Wave, analyse
 
-Wave = NDArray[np.float32]
 Acoustics = NDArray[np.float64]
 
 COLUMNS = ("seconds", "loudness", "pitch", "voiced")
 """What the four numbers of a clip are called."""
-
-RATE = 12_000
-"""Hz at which pitch is sought: enough for the tracker's 1500 Hz, and half the work of 24 kHz."""
-
-HOP_SECONDS, LEVEL_SECONDS = 0.01, 0.02
-"""Distance of frames, and length of those whose level is taken."""
-
-SOUNDING_DB = 30.0
-"""Frames this far below the loudest one still sound."""
-
-VOICED = 0.8
-"""Periodicity from which a frame has a pitch."""
-
-LOWEST_DB = -100.0
-"""The level of digital silence."""
-
-REFERENCE_HZ = 55.0
-"""Zero of the pitch scale, the note A1."""
 
 
 def acoustics(wave: Wave, sample_rate: int) -> Acoustics:
@@ -65,36 +42,17 @@ def acoustics_of(waves: Sequence[Wave], sample_rate: int) -> Acoustics:
     return np.stack([_measure(wave, sample_rate) for wave in waves]) if len(waves) else np.empty((0, len(COLUMNS)))
 
 
-@torch.no_grad()
 def _measure(wave: Wave, sample_rate: int) -> Acoustics:
-    if not len(wave):
-        raise VocalgenError("a clip without samples has no level and no pitch")
-    hop = round(HOP_SECONDS * RATE)
-    low = torch.from_numpy(resample(wave, sample_rate, RATE))
-    low = F.pad(low, (0, max(hop - len(low), 0)))
-    level = _levels(low, hop)
-    sounding = level > level.max() - SOUNDING_DB
-    f0, periodicity = track_pitch(low[None], RATE, hop)
-    voiced = sounding & (periodicity[0] >= VOICED)
-    semitones = 12 * (f0[0][voiced] / REFERENCE_HZ).log2()
+    frames = analyse(wave, sample_rate)
+    pitch = frames.semitones[frames.voiced]
     return np.array(
         [
             len(wave) / sample_rate,
-            float(level[sounding].mean()),
-            float(semitones.quantile(0.5)) if len(semitones) else np.nan,
-            float(voiced.sum() / sounding.sum()),
+            float(frames.level[frames.sounding].mean()),
+            float(pitch.quantile(0.5)) if len(pitch) else np.nan,
+            float(frames.voiced.sum() / frames.sounding.sum()),
         ]
     )
-
-
-def _levels(wave: torch.Tensor, hop: int) -> torch.Tensor:
-    """(samples,) -> (samples // hop,) levels in dB of frames that are centred on hops."""
-    import librosa
-
-    window = round(LEVEL_SECONDS * RATE)
-    padded = F.pad(wave.double(), 2 * ((window - hop) // 2,)).numpy()
-    rms = librosa.feature.rms(y=padded, frame_length=window, hop_length=hop, center=False, dtype=np.float64)[0]
-    return torch.from_numpy(librosa.amplitude_to_db(rms, ref=1.0, amin=10 ** (LOWEST_DB / 20), top_db=None))
 
 
 def compare_acoustics(values: Acoustics, reference: Acoustics) -> dict[str, float | None]:
