@@ -22,7 +22,15 @@ class Preconditioning(Protocol):
     """What training and sampling ask of a parametrisation."""
 
     def denoise(self, network: Network, x: Tensor, sigma: Tensor, condition: Any) -> Tensor:
-        """Estimate of the clean sample from x = clean + sigma * noise; sigma (B,)."""
+        """Estimate of the clean sample from x = clean + sigma * noise; sigma (B,), or (B, L) along the second axis."""
+        ...
+
+    def draw(self, *shape: int, generator: torch.Generator) -> Tensor:
+        """Random noise levels sigma, as training sees them."""
+        ...
+
+    def errors(self, network: Network, clean: Tensor, noise: Tensor, sigma: Tensor, condition: Any) -> Tensor:
+        """Squared errors of the clean sample's shape, weighted as the parametrisation asks; sigma as in `denoise`."""
         ...
 
     def loss(self, network: Network, clean: Tensor, condition: Any, generator: torch.Generator) -> Tensor:
@@ -51,13 +59,21 @@ class EDM:
         output = network(x / total.sqrt(), sigma.log() / 4, condition)
         return x * sigma_d**2 / total + output * level * sigma_d / total.sqrt()
 
-    def loss(self, network: Network, clean: Tensor, condition: Any, generator: torch.Generator) -> Tensor:
+    def draw(self, *shape: int, generator: torch.Generator) -> Tensor:
+        """exp(N(p_mean, p_std^2))."""
+        return levels_at(normal(*shape, generator=generator), self.p_mean, self.p_std)
+
+    def errors(self, network: Network, clean: Tensor, noise: Tensor, sigma: Tensor, condition: Any) -> Tensor:
         """EDM eq. 2 with lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
-        sigma = (self.p_mean + self.p_std * _normal(clean[:, 0, 0], generator)).exp()
-        noisy = clean + _like(sigma, clean) * _normal(clean, generator)
-        error = self.denoise(network, noisy, sigma, condition) - clean
-        weight = (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
-        return weight * error.square().flatten(1).mean(1)
+        level = _like(sigma, clean)
+        error = self.denoise(network, clean + level * noise, sigma, condition) - clean
+        return (level**2 + self.sigma_data**2) / (level * self.sigma_data) ** 2 * error.square()
+
+    def loss(self, network: Network, clean: Tensor, condition: Any, generator: torch.Generator) -> Tensor:
+        """Means of `errors` at random levels."""
+        sigma = self.draw(len(clean), generator=generator)
+        noise = normal(*clean.shape, generator=generator).to(clean.dtype)
+        return self.errors(network, clean, noise, sigma, condition).flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
@@ -79,13 +95,22 @@ class Flow:
         x_t = x / _like(1 + sigma, x)
         return x_t - _like(t, x) * network(x_t, t, condition)
 
-    def loss(self, network: Network, clean: Tensor, condition: Any, generator: torch.Generator) -> Tensor:
+    def draw(self, *shape: int, generator: torch.Generator) -> Tensor:
+        """exp(N(t_mean, t_std^2))."""
+        return levels_at(normal(*shape, generator=generator), self.t_mean, self.t_std)
+
+    def errors(self, network: Network, clean: Tensor, noise: Tensor, sigma: Tensor, condition: Any) -> Tensor:
         """Squared error of the velocity."""
-        t = torch.sigmoid(self.t_mean + self.t_std * _normal(clean[:, 0, 0], generator))
-        noise = _normal(clean, generator)
+        t = sigma / (1 + sigma)
         level = _like(t, clean)
         velocity = network((1 - level) * clean + level * noise, t, condition)
-        return (velocity - (noise - clean)).square().flatten(1).mean(1)
+        return (velocity - (noise - clean)).square()
+
+    def loss(self, network: Network, clean: Tensor, condition: Any, generator: torch.Generator) -> Tensor:
+        """Means of `errors` at random levels."""
+        sigma = self.draw(len(clean), generator=generator)
+        noise = normal(*clean.shape, generator=generator).to(clean.dtype)
+        return self.errors(network, clean, noise, sigma, condition).flatten(1).mean(1)
 
 
 def preconditioning(kind: str = "flow", **arguments: float) -> Preconditioning:
@@ -103,10 +128,11 @@ def preconditioning(kind: str = "flow", **arguments: float) -> Preconditioning:
         raise ValueError(f"preconditioning {kind}: {error}") from error
 
 
+def levels_at(standard: Tensor, mean: float, deviation: float) -> Tensor:
+    """Noise levels sigma whose logarithm has a mean and a deviation, from standard normal values."""
+    return (mean + deviation * standard).exp()
+
+
 def _like(level: Tensor, x: Tensor) -> Tensor:
-    """(B,) as (B, 1, ...) beside x."""
-    return level.reshape(-1, *[1] * (x.ndim - 1))
-
-
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return normal(*like.shape, generator=generator).to(like.dtype)
+    """(B,) or (B, L) as (B, 1 or L, 1, ...) beside x."""
+    return level.reshape(*level.shape, *[1] * (x.ndim - level.ndim))
