@@ -31,6 +31,10 @@ class Conditioning(NamedTuple):
         """The unconditional branch of classifier-free guidance."""
         return self._replace(keep=torch.zeros_like(self.keep))
 
+    def to(self, dtype: torch.dtype) -> Conditioning:
+        """The same with floating-point values of another type."""
+        return Conditioning(self.intensities.to(dtype), self.keep, self.seconds.to(dtype))
+
 
 class MelTransformer(ModelMixin, ConfigMixin):
     """Diffusion transformer (DiT, arXiv 2212.09748): AdaLN-zero, rotary attention, a depthwise convolution.
@@ -120,8 +124,8 @@ class FourierEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(features, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, value: Tensor) -> Tensor:
-        """(B,) -> (B, dim)."""
-        angle = value[:, None] * self.frequencies
+        """(...) -> (..., dim)."""
+        angle = value[..., None] * self.frequencies
         return self.mlp(torch.cat([angle.sin(), angle.cos()], dim=-1))
 
 
