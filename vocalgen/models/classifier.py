@@ -96,10 +96,7 @@ class Recogniser(ModelMixin, ConfigMixin):
         """(B, n_mels, L) log-mel -> features (B, L / reduction, dim) and their mask, as `features` gives them."""
         if frames is None:
             frames = torch.full((len(mel),), mel.shape[-1], device=mel.device)
-        # The floor becomes zero, so that the zero padding of convolutions continues the clip with silence.
-        mel = (mel - self.mel_config.log_floor) / self.config.scale
-        mel = nn.functional.pad(mel, (0, -mel.shape[-1] % self.reduction))
-        return self.features(mel * mask_of(frames, mel.shape[-1]).mT, frames)
+        return self.features(from_floor(mel, frames, self.mel_config, self.config.scale, self.reduction), frames)
 
     def forward(self, mel: Tensor, frames: Tensor | None = None) -> Tensor:
         """(B, n_mels, L) log-mel -> logits (B, emotions)."""
@@ -131,23 +128,14 @@ class MelClassifier(Recogniser):
         super().__init__()
         _require_stages(widths, depths)
         self.bands = BandStem(MelConfig.from_dict(mel).n_mels, stem, widths[0])
-        self.layers = nn.ModuleList()
-        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            if stage:
-                self.layers.append(Resample(widths[stage - 1], width, down=True))
-            self.layers.extend(ConvNeXtBlock(width, expansion=expansion) for _ in range(depth))
+        self.layers = convnext_stages(widths, depths, expansion)
         self.reduction = STRIDE ** len(widths)
         self.norm = nn.LayerNorm(widths[-1])
         self._build_head(widths[-1], embedding_dim, len(emotions), dropout)
 
     def features(self, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """See `Recogniser.features`."""
-        frames, mask = halve(frames, x.shape[-1])
-        x = self.bands(x, mask)
-        for layer in self.layers:
-            if isinstance(layer, Resample):
-                frames, mask = halve(frames, x.shape[1])
-            x = layer(x) * mask
+        x, mask = run_stages(self.bands, self.layers, x, frames)
         return self.norm(x), mask
 
 
@@ -214,6 +202,36 @@ class ResidualClassifier(Recogniser):
             for block in cast(nn.ModuleList, stage):
                 x = block(x, mask.mT[:, None])
         return x.mean(2).transpose(1, 2), mask
+
+
+def convnext_stages(widths: tuple[int, ...], depths: tuple[int, ...], expansion: int) -> nn.ModuleList:
+    """ConvNeXt blocks over frames; a `Resample` stands between two stages."""
+    layers = nn.ModuleList()
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        if stage:
+            layers.append(Resample(widths[stage - 1], width, down=True))
+        layers.extend(ConvNeXtBlock(width, expansion=expansion) for _ in range(depth))
+    return layers
+
+
+def run_stages(bands: BandStem, layers: nn.ModuleList, x: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, n_mels, L) through a stem and `convnext_stages`: features (B, L', dim) and their mask (B, L', 1)."""
+    frames, mask = halve(frames, x.shape[-1])
+    x = bands(x, mask)
+    for layer in layers:
+        if isinstance(layer, Resample):
+            frames, mask = halve(frames, x.shape[1])
+        x = layer(x) * mask
+    return x, mask
+
+
+def from_floor(mel: Tensor, frames: Tensor, config: MelConfig, scale: float, multiple: int) -> Tensor:
+    """(B, n_mels, L) log-mels with the floor moved to zero, zero from `frames` (B,) on, padded to a multiple of frames.
+
+    The zero padding of convolutions then continues the clip with silence.
+    """
+    mel = nn.functional.pad((mel - config.log_floor) / scale, (0, -mel.shape[-1] % multiple))
+    return mel * mask_of(frames, mel.shape[-1]).mT
 
 
 def _require_stages(widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
