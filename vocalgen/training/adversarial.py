@@ -24,7 +24,7 @@ from vocalgen.metrics.frechet import Statistics, frechet_distance
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.mels import ClipMels
 from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews

@@ -18,7 +18,7 @@ from vocalgen.models.autoencoder import MelAutoencoder, PatchDiscriminator
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.source_filter import SourceFilterVocoder
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 

@@ -23,7 +23,7 @@ from vocalgen.models.widen import widen
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.augment import SpecAugment
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.mels import ClipMels
 from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews

@@ -21,7 +21,7 @@ from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.transformer import Conditioning, MelTransformer
 from vocalgen.training.entry import DataConfig
 from vocalgen.training.latents import LatentVariants, load_codec
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 
@@ -58,7 +58,7 @@ class PreconditioningConfig:
 
 @dataclass(frozen=True)
 class DiffusionConfig:
-    """Configuration of `recipes/train_diffusion.py`.
+    """Configuration of `recipes/train_diffusion.py` for `kind: mel`, the default: windows of fixed length.
 
     Args:
         autoencoder: folder of a trained autoencoder; null trains on log-mel frames.
@@ -70,6 +70,7 @@ class DiffusionConfig:
 
     data: DataConfig
     loop: LoopConfig
+    kind: Literal["mel"] = "mel"
     autoencoder: str | None = None
     latents: str = "data/latents"
     variants: int = 3

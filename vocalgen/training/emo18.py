@@ -16,7 +16,7 @@ from vocalgen.mel import MEL_16K_EXVO, MelConfig
 from vocalgen.models.emo18 import FRAME, SAMPLE_RATE, Emo18, frames_of
 from vocalgen.training.classifier import held_out_figures, labelled_clips, targets
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 from vocalgen.training.waves import ClipFrames

@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from torch.utils.data import DataLoader, Dataset
 from vocalgen import __version__
 from vocalgen.atomic import atomic_path, atomic_write_text, is_full_disk, sweep
 from vocalgen.corpora.parallel import loader_context
-from vocalgen.data import StepSampler, collate, step_seed
+from vocalgen.data import StepSampler, step_seed
 from vocalgen.errors import NoSpaceLeft, VocalgenError
 from vocalgen.float32 import float32_default
 from vocalgen.ownership import own_folder
 from vocalgen.training.launch import require_plain_launch
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.objective import NonFiniteLoss, Objective
 from vocalgen.training.record import Record
 from vocalgen.training.resume import (
@@ -45,54 +46,6 @@ from vocalgen.training.resume import (
 )
 
 logger = logging.getLogger(__name__)
-
-LARGEST_SEED = 2**63 - 1
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """How long and how carefully to train.
-
-    Args:
-        run: run folder.
-        steps: optimiser steps in all.
-        batch_size: clips a step over all processes.
-        ema_decay: decay of the averaged weights, warmed up as min(decay, (1 + t) / (10 + t)).
-        warmup: steps of linear learning-rate warm-up.
-        cooldown: last steps over which the learning rate falls linearly to zero.
-        grad_clip: largest gradient norm.
-        log_every, preview_every, save_every: steps between log lines, pictures and sounds, resume points.
-        keep: resume points kept.
-        workers: data-loading processes.
-    """
-
-    run: str
-    steps: int
-    batch_size: int
-    seed: int = 0
-    ema_decay: float = 0.999
-    warmup: int = 200
-    cooldown: int = 0
-    grad_clip: float = 1.0
-    log_every: int = 50
-    preview_every: int = 1000
-    save_every: int = 500
-    keep: int = 1
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "preview_every", "save_every", "keep"):
-            if getattr(self, name) < 1:
-                raise VocalgenError(f"loop.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("warmup", "cooldown", "workers", "seed"):
-            if getattr(self, name) < 0:
-                raise VocalgenError(f"loop.{name} is {getattr(self, name)}; it must not be negative")
-        if self.seed > LARGEST_SEED:
-            raise VocalgenError(f"loop.seed is {self.seed}; it must not exceed 2^63 - 1")
-        if not 0 <= self.ema_decay < 1:
-            raise VocalgenError(f"loop.ema_decay is {self.ema_decay}; it must be in [0, 1)")
-        if not self.grad_clip > 0:
-            raise VocalgenError(f"loop.grad_clip is {self.grad_clip}; it must be positive")
 
 
 class Trainer:
@@ -115,14 +68,15 @@ class Trainer:
         self.points = ResumePoints(self.run, config.keep)
         if self.accelerator.is_main_process:
             require_idle(self.run)
-        objective.grad_clip = config.grad_clip
+        objective.loop = config
         for name, network in objective.networks.items():
             objective.networks[name] = self.accelerator.prepare_model(network)
         for name, optimizer in objective.optimizers.items():
             objective.optimizers[name] = self.accelerator.prepare_optimizer(optimizer)
         objective.ema = {
-            name: AveragedModel(objective.plain(name), multi_avg_fn=_ema(config.ema_decay), use_buffers=True)
+            key: AveragedModel(objective.plain(name), multi_avg_fn=_ema(decay), use_buffers=True)
             for name in objective.averaged
+            for key, decay in _averages(name, config).items()
         }
         self.options = {
             name: [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
@@ -161,23 +115,14 @@ class Trainer:
                 record.close()
 
     def _batches(self) -> StepSampler:
-        config, accelerator = self.config, self.accelerator
-        return StepSampler(
-            self.objective.indices,
-            config.batch_size,
-            config.seed,
-            min(self.step, config.steps),
-            config.steps,
-            accelerator.process_index,
-            accelerator.num_processes,
-        )
+        return self.objective.batches(min(self.step, self.config.steps))
 
     def _train(self, data: Dataset[dict[str, Any]], record: Record | None) -> None:
         config, objective = self.config, self.objective
         loader = DataLoader(
             data,
             batch_sampler=self._batches(),
-            collate_fn=collate,
+            collate_fn=objective.collate,
             num_workers=config.workers,
             multiprocessing_context=loader_context() if config.workers else None,
         )
@@ -201,8 +146,8 @@ class Trainer:
             # A logged tensor that keeps its autograd graph would hold the activations of its step.
             logged = {name: torch.as_tensor(value).detach() for name, value in logged.items()}
             window.append(logged)
-            for name, average in objective.ema.items():
-                average.update_parameters(objective.plain(name))
+            for key, average in objective.ema.items():
+                average.update_parameters(objective.plain(key.partition("@")[0]))
             self.step += 1
             if self.step % config.log_every == 0:
                 rate = len(window) * config.batch_size / (time.perf_counter() - since)
@@ -298,6 +243,9 @@ class Trainer:
         if saved is None:
             if self.accelerator.is_main_process:
                 self.points.require_beginning(self.config.save_every)
+            for key, (weights, steps) in self.objective.earlier_averages().items():
+                self.objective.ema[key].module.load_state_dict(weights)
+                self.objective.ema[key].n_averaged.fill_(steps)
             return 0
         path, state = saved
         objective = self.objective
@@ -364,6 +312,11 @@ def plain_values(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: plain_values(item) for key, item in value.items()}
     return [plain_values(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _averages(network: str, config: LoopConfig) -> dict[str, float]:
+    """Decays of a network's averages by their names in `Objective.ema`."""
+    return {network: config.ema_decay} | {f"{network}@{decay:g}": decay for decay in config.ema_decays}
 
 
 def _ema(decay: float) -> Any:

@@ -26,7 +26,7 @@ from vocalgen.recognition.scorer import Scorer
 from vocalgen.training.augment import SpecAugment
 from vocalgen.training.classifier import load_audioset
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.losses import Weighing, Weights, loss_of
 from vocalgen.training.mels import ClipMels
 from vocalgen.training.objective import Objective

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
-from vocalgen.data import WaveCache
+from vocalgen.data import StepSampler, WaveCache, collate
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.record import Previews
 
 
@@ -37,13 +38,33 @@ class Objective(ABC):
     state: dict[str, Tensor] = {}
     """What else must outlast a stop; steps replace its values."""
 
+    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]] = staticmethod(collate)
+    """Makes a batch of items; goes to the data-loading processes without the objective."""
+
     accelerator: Accelerator
-    grad_clip: float
+    loop: LoopConfig
     ema: dict[str, AveragedModel]
+    """Averages by name of the network; further ones of `loop.ema_decays` by `name@decay`."""
 
     def training_data(self) -> Dataset[dict[str, Any]]:
         """What batches are drawn from; called once, when training begins."""
         return self.dataset
+
+    def batches(self, first_step: int) -> StepSampler:
+        """Clips of each step from `first_step` on."""
+        return StepSampler(
+            self.indices,
+            self.loop.batch_size,
+            self.loop.seed,
+            first_step,
+            self.loop.steps,
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+        )
+
+    def earlier_averages(self) -> dict[str, tuple[dict[str, Tensor], int]]:
+        """Averages that a new run goes on from: weights and steps so far, by their names in `ema`."""
+        return {}
 
     def label_arrays(self) -> Sequence[np.ndarray]:
         """Labels of all clips in the cache that are learnt."""
@@ -80,7 +101,7 @@ class Objective(ABC):
         self.optimizers[optimizer].zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         parameters = [p for name in networks for p in self.networks[name].parameters()]
-        norm = self.accelerator.clip_grad_norm_(parameters, self.grad_clip)
+        norm = self.accelerator.clip_grad_norm_(parameters, self.loop.grad_clip)
         if not torch.isfinite(norm) and self.accelerator.mixed_precision != "fp16":  # fp16's scaler skips such steps
             raise NonFiniteLoss(f"{optimizer} gradient norm", norm.item())
         self.optimizers[optimizer].step()

@@ -30,7 +30,7 @@ from vocalgen.models.source_filter import Source, SourceFilterVocoder
 from vocalgen.models.vocoder import vocode
 from vocalgen.pitch import track_pitch
 from vocalgen.training.entry import DataConfig
-from vocalgen.training.loop import LoopConfig
+from vocalgen.training.loop_config import LoopConfig
 from vocalgen.training.objective import Objective
 from vocalgen.training.record import Previews
 from vocalgen.training.spectral_loss import MultiResolutionSTFTLoss
