@@ -341,6 +341,49 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         return int(self._order[within]), step_seed(self.seed, position)
 
 
+class LengthSampler(StepSampler):
+    """Batches of clips of similar length that depend on (seed, step) alone.
+
+    Every `pool` batches share one pool of clips, the next ones of the sequence of `StepSampler`. The pool is sorted by
+    length, cut into batches, and the batches come in random order. Each process takes clips of all lengths of a batch.
+
+    Args:
+        lengths: length of each clip that `indices` may name.
+        pool: batches per pool.
+    """
+
+    def __init__(
+        self,
+        indices: Sequence[int] | np.ndarray,
+        lengths: Sequence[int] | np.ndarray,
+        batch_size: int,
+        seed: int,
+        first_step: int,
+        last_step: int,
+        rank: int = 0,
+        world: int = 1,
+        pool: int = 16,
+    ) -> None:
+        super().__init__(indices, batch_size, seed, first_step, last_step, rank, world)
+        self.lengths, self.pool = np.asarray(lengths), pool
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        batches: list[list[tuple[int, int]]] = []
+        current = -1
+        for step in range(self.first_step, self.last_step):
+            pool, within = divmod(step, self.pool)
+            if pool != current:
+                batches, current = self._batches(pool), pool
+            yield batches[within][self.rank :: self.world]
+
+    def _batches(self, pool: int) -> list[list[tuple[int, int]]]:
+        size = self.pool * self.batch_size
+        items = [self._item(position) for position in range(pool * size, (pool + 1) * size)]
+        items.sort(key=lambda item: (self.lengths[item[0]], item[1]))
+        order = np.random.default_rng(step_seed(self.seed, pool)).permutation(self.pool)
+        return [items[place * self.batch_size : (place + 1) * self.batch_size] for place in order]
+
+
 def step_seed(seed: int, position: int) -> int:
     """A 63-bit seed for item `position` of run `seed`."""
     return int(np.random.SeedSequence((seed, position)).generate_state(1, np.uint64)[0] >> np.uint64(1))
