@@ -1,7 +1,9 @@
-"""Train the diffusion transformer: accelerate launch recipes/train_diffusion.py recipes/emogator/diffusion.yaml"""
+"""Train a diffusion transformer: accelerate launch recipes/train_diffusion.py recipes/emogator/diffusion.yaml"""
 
+from vocalgen.training.burst_diffusion import BurstDiffusionConfig, BurstDiffusionObjective
 from vocalgen.training.diffusion import DiffusionConfig, DiffusionObjective
-from vocalgen.training.entry import main
+from vocalgen.training.entry import main_by_kind
 
 if __name__ == "__main__":
-    main(DiffusionConfig, DiffusionObjective)
+    kinds = {"mel": (DiffusionConfig, DiffusionObjective), "burst": (BurstDiffusionConfig, BurstDiffusionObjective)}
+    main_by_kind(kinds, "mel")

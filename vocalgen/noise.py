@@ -23,8 +23,8 @@ WORD = np.uint64(0xFFFFFFFF)
 HALF = np.uint64(32)
 MAX_SEED = 2**64 - 1
 
-LATENT, SOURCE = 0, 1
-"""Streams: what a generator starts from, and the noise source of a vocoder."""
+LATENT, SOURCE, DURATION = 0, 1, 2
+"""Streams: what a generator starts from, the noise source of a vocoder, and the duration of a clip."""
 
 
 def philox4x32(counter: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
@@ -74,6 +74,18 @@ def gaussian_noise(seed: int, frames: int, channels: int, stream: int = LATENT) 
     words = philox4x32(counter, seed).reshape(frames, blocks, 2, 2)
     values = box_muller(words[..., 0], words[..., 1]).reshape(frames, 4 * blocks)
     return values[:, :channels].astype(np.float32)
+
+
+def uniform_number(seed: int, stream: int) -> float:
+    """Draw a number in (0, 1) that depends on the seed alone: (word + 1/2) / 2^32 of the counter (0, 0, stream, 0).
+
+    Raises:
+        VocalgenError: a seed out of range.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise VocalgenError(f"seed {seed} is out of range; it must be from 0 to {MAX_SEED}")
+    word = philox4x32(np.array([0, 0, stream, 0], dtype=np.uint64), seed)[0]
+    return (float(word) + 0.5) / 2.0**32
 
 
 def box_muller(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -21,9 +21,11 @@ from vocalgen.generation.stylegan2 import StyleGAN2Synthesiser
 from vocalgen.generation.synthesis import Synthesiser
 from vocalgen.mel import MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.burst_transformer import BurstTransformer
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import MSGGANGenerator
 from vocalgen.models.source_filter import SourceFilterVocoder
+from vocalgen.models.speaker import SpeakerEncoder
 from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
 from vocalgen.models.vocoder import vocoder_mel
@@ -38,6 +40,8 @@ def _hifigan(config: dict[str, Any]) -> nn.Module:
 
 BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "MelTransformer": MelTransformer.from_config,
+    "BurstTransformer": BurstTransformer.from_config,
+    "SpeakerEncoder": SpeakerEncoder.from_config,
     "MelAutoencoder": MelAutoencoder.from_config,
     "MelFrames": MelFrames.from_config,
     "StyleGAN2Generator": StyleGAN2Generator.from_config,
@@ -54,6 +58,9 @@ SYNTHESISERS: dict[str, type[Synthesiser]] = {
     "MSGGANPipeline": MSGGANSynthesiser,
 }
 """By the class that model_index.json names."""
+
+TRANSFORMERS = ("MelTransformer", "BurstTransformer")
+"""Those of them that diffusion samples from."""
 
 VOCODERS = ("SourceFilterVocoder", "SpeechT5HifiGan", "GriffinLim")
 """Those of them that turn log-mels into waves."""
@@ -93,6 +100,20 @@ def load_part(folder: Path, kind: str) -> Any:
         VocalgenError: files missing, damaged, or of another kind.
     """
     return load_strictly(folder, BUILDERS[kind])
+
+
+def load_transformer(folder: str | Path) -> Any:
+    """An exported diffusion transformer of either kind, strictly, as `load_part` does.
+
+    Raises:
+        VocalgenError: files missing, damaged, or of another network.
+    """
+    kind = read_json(Path(folder) / "config.json").get("_class_name")
+    if kind not in TRANSFORMERS:
+        raise VocalgenError(
+            f"{folder}: config.json describes {kind}; a transformer is one of {', '.join(TRANSFORMERS)}"
+        )
+    return load_part(Path(folder), str(kind))
 
 
 def load_vocoder(folder: str | Path, mel: MelConfig | None = None) -> Any:
