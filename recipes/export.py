@@ -31,7 +31,7 @@ import yaml
 from vocalgen.atomic import atomic_write_text, published
 from vocalgen.config import build
 from vocalgen.errors import VocalgenError
-from vocalgen.generation.loading import load_part, load_vocoder
+from vocalgen.generation.loading import load_part, load_transformer, load_vocoder
 from vocalgen.generation.settings import Sampling, Settings, Truncation
 from vocalgen.models.autoencoder import MelFrames
 from vocalgen.models.classifier import Recogniser
@@ -74,7 +74,7 @@ def make_pipeline(options: argparse.Namespace) -> VocalBurstPipeline:
     from vocalgen.generation.pipeline import VocalBurstPipeline
 
     changes = defaults(Sampling, options.sampling)
-    transformer = load_part(Path(options.transformer), "MelTransformer")
+    transformer = load_transformer(options.transformer)
     mel = transformer.front_end.to_dict()
     autoencoder = load_part(Path(options.autoencoder), "MelAutoencoder") if options.autoencoder else MelFrames(mel)
     if transformer.config.in_channels != autoencoder.latent_dim:

@@ -12,6 +12,7 @@ from vocalgen.emotions import EMOGATOR30
 from vocalgen.generation.pipeline import StyleGAN2Pipeline, VocalBurstPipeline
 from vocalgen.mel import MEL_24K, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
+from vocalgen.models.burst_transformer import BurstTransformer
 from vocalgen.models.hifigan import GeneratorSize, hifigan_generator
 from vocalgen.models.stylegan2 import StyleGAN2Generator
 from vocalgen.models.transformer import MelTransformer
@@ -47,6 +48,27 @@ def debug_pipeline(mel: MelConfig = MEL_24K, seed: int = 0, **preconditioning: A
                 if not parameter.any():
                     parameter.normal_(0.0, 0.3)
     return VocalBurstPipeline(transformer, autoencoder, vocoder, sampling=dict(SAMPLING))
+
+
+def debug_burst_pipeline(mel: MelConfig = MEL_24K, seed: int = 0) -> VocalBurstPipeline:
+    """The same with a transformer of clips of their own length, up to 1.99 s; later emotions last longer."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        names = EMOGATOR30.emotions
+        quantiles = tuple((0.4 + 0.04 * place, 0.5 + 0.04 * place) for place in range(len(names)))
+        transformer = BurstTransformer(
+            *(mel.to_dict(), names, LATENT, 48),
+            **{"dim": 16, "depth": 1, "heads": 2, "voice_dim": 8, "style_dim": 4},
+            preconditioning={"kind": "flow"},
+            duration_quantiles=quantiles,
+        )
+        autoencoder = MelAutoencoder(mel.to_dict(), LATENT, widths=(12, 12, 12), depths=(1, 1, 1))
+        vocoder = debug_vocoder(mel)
+        with torch.no_grad():
+            for parameter in transformer.parameters():
+                if not parameter.any():
+                    parameter.normal_(0.0, 0.3)
+    return VocalBurstPipeline(transformer.eval(), autoencoder, vocoder, sampling=dict(SAMPLING))
 
 
 def debug_stylegan2(mel: MelConfig = MEL_24K, seed: int = 0, **changes: Any) -> StyleGAN2Pipeline:

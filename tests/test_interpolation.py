@@ -60,7 +60,9 @@ def test_steps_are_even_in_emotion_and_in_w(gan: StyleGAN2Pipeline) -> None:
 def test_diffusion_noise_stays_as_loud_and_one_seed_stays_itself() -> None:
     pipe = debug_pipeline()
     seen = []
-    pipe._sample = lambda intensities, noise, duration, settings: seen.append((intensities, noise)) or noise  # type: ignore[method-assign]
+    pipe._sample = lambda intensities, noise, duration, settings: (
+        seen.append((intensities, torch.stack(noise))) or noise
+    )  # type: ignore[method-assign]
     ends = torch.tensor([one_hot("Awe", EMOGATOR30), one_hot("Fear", EMOGATOR30)])
     shares = torch.linspace(0, 1, 5)
     pipe.between(ends, (1, 2), shares, pipe.settings())

@@ -62,7 +62,7 @@ def compare_vocoders(synthesis: Synthesis, emotions: list[str], repeats: int) ->
     """Vocoder against Griffin-Lim, in turns on the same mels."""
     conditions = [synthesis.condition(emotions[i % len(emotions)]) for i in range(GRIFFIN_LIM_CLIPS)]
     mels = synthesis.mels(conditions, list(range(GRIFFIN_LIM_CLIPS)))
-    seconds = GRIFFIN_LIM_CLIPS * synthesis.seconds
+    seconds = len(mels) * mels.shape[-1] / synthesis.mel.frame_rate
     neural, classical = [], []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -26,6 +26,7 @@ from vocalgen.generation.stylegan2 import StyleGAN2Synthesis, require_autoencode
 from vocalgen.generation.synthesis import Synthesis, VocalBurstOutput
 from vocalgen.libraries import loading_failure
 from vocalgen.models.autoencoder import MelAutoencoder, MelFrames
+from vocalgen.models.burst_transformer import BurstTransformer
 from vocalgen.models.griffin_lim import GriffinLim
 from vocalgen.models.msggan import MSGGANGenerator
 from vocalgen.models.source_filter import SourceFilterVocoder
@@ -151,7 +152,7 @@ class VocalBurstPipeline(DiffusionSynthesis, BurstPipeline):
 
     def __init__(
         self,
-        transformer: MelTransformer,
+        transformer: MelTransformer | BurstTransformer,
         autoencoder: MelAutoencoder | MelFrames,
         vocoder: AnyVocoder,
         sampling: dict[str, Any] | None = None,

@@ -159,13 +159,13 @@ def require_no_duration(duration: float | None) -> None:
         raise VocalgenError("this model decides itself how long a burst is; leave the duration out")
 
 
-def require_duration(duration: float | None, longest: float = math.inf) -> None:
-    """Raise VocalgenError unless `duration` is None or lies between 0.1 s and `longest` seconds."""
-    if duration is not None and not SHORTEST_SECONDS <= duration <= longest:
+def require_duration(duration: float | None, longest: float = math.inf, shortest: float = SHORTEST_SECONDS) -> None:
+    """Raise VocalgenError unless `duration` is None or lies between `shortest` and `longest` seconds."""
+    if duration is not None and not shortest <= duration <= longest:
         raise VocalgenError(
-            f"duration must lie between {SHORTEST_SECONDS} and {longest:.2f} seconds, got {duration}"
+            f"duration must lie between {shortest} and {longest:.2f} seconds, got {duration}"
             if longest < math.inf
-            else f"duration must be at least {SHORTEST_SECONDS} seconds, got {duration}"
+            else f"duration must be at least {shortest} seconds, got {duration}"
         )
 
 

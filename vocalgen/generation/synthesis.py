@@ -6,11 +6,13 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -115,6 +117,10 @@ class Synthesis(ABC):
         starts alike.
         """
 
+    def widths(self, intensities: Sequence[Sequence[float]], seeds: Sequence[int], duration: float | None) -> list[int]:
+        """How wide a tile each clip needs; clips of equal width go through the network in the same shape."""
+        return [0] * len(seeds)
+
     @abstractmethod
     def between(self, intensities: Tensor, seeds: tuple[int, int], shares: Tensor, settings: Any) -> Tensor:
         """Log-mels (n, n_mels, frames) on the way from one clip (share 0) to another (share 1).
@@ -153,6 +159,11 @@ class Synthesis(ABC):
     def tile(self) -> int:
         """Clips that go through the network together."""
         return CPU_TILE if self.execution_device.type == "cpu" else DEVICE_TILE
+
+    @property
+    def exact_tile(self) -> int:
+        """The same for clips that must not depend on each other to the last bit."""
+        return self.tile
 
     def settings(self, **changes: Any) -> Settings:
         """The checkpoint's settings with `changes`; a change of None keeps the default."""
@@ -259,18 +270,20 @@ class Synthesis(ABC):
         conditions = [self.condition(condition) for condition in conditions]
         for seed in seeds:
             require_seeds(seed)
-        parts = []
-        for start in range(0, len(seeds), self.tile):
-            rows = list(range(start, min(start + self.tile, len(seeds))))
-            filled = rows + [rows[-1]] * (self.tile - len(rows)) if exact else rows
+        mels: list[Tensor] = [torch.empty(0)] * len(seeds)
+        widths = self.widths([condition.intensities for condition in conditions], seeds, duration)
+        size = self.exact_tile if exact else self.tile
+        for rows in tiles(widths, size, exact):
+            filled = rows + [rows[-1]] * (size - len(rows)) if exact else rows
             tile = self.sample_mels(
                 torch.tensor([conditions[row].intensities for row in filled], device=self.execution_device),
                 [seeds[row] for row in filled],
                 duration,
                 chosen or self.settings(),
             )
-            parts.append(tile[: len(rows)])
-        return torch.cat(parts)
+            for row, mel in zip(rows, tile):
+                mels[row] = mel
+        return to_frames(mels, max(mel.shape[-1] for mel in mels), self.mel.log_floor)
 
     @float32_default()
     def waves(self, mels: Tensor) -> NDArray[np.float32]:
@@ -294,6 +307,18 @@ class Synthesis(ABC):
         if trim:
             wave = audio.trim_silence(wave, self.sample_rate, TRIM_DB, TRIM_MARGIN)
         return audio.peak_normalise(wave) if normalise else np.clip(wave, -1.0, 1.0)
+
+
+def tiles(widths: Sequence[int], size: int, exact: bool) -> list[list[int]]:
+    """Rows in tiles of up to `size` clips, the narrowest first; with `exact` clips of one width alone share a tile."""
+    order = sorted(range(len(widths)), key=lambda row: widths[row])
+    groups = [list(rows) for _, rows in groupby(order, key=lambda row: widths[row] if exact else 0)]
+    return [rows[start : start + size] for rows in groups for start in range(0, len(rows), size)]
+
+
+def to_frames(mels: Sequence[Tensor], frames: int, floor: float) -> Tensor:
+    """Stack log-mels (n_mels, L) of up to `frames` frames: (n, n_mels, frames), silent behind their ends."""
+    return torch.stack([F.pad(mel, (0, frames - mel.shape[-1]), value=floor) for mel in mels])
 
 
 def sounding(mel: Tensor) -> Tensor:
