@@ -383,4 +383,4 @@ def test_the_verbs(frozen: Path, tmp_path: Path, command: Command) -> None:
         code, _, error = command(*arguments)
         assert code == 2 and "is no study" in error
     code, _, error = command("rate", "new", tmp_path / "s2", "--clips", tmp_path)
-    assert code == 2 and "no clips of known emotions" in error
+    assert code == 2 and "holds no clips" in error and "one level deeper" in error
