@@ -254,7 +254,7 @@ def test_inspect_and_read_refuse_levels_that_no_recording_has(tmp_path: Path) ->
         assert "NaN or infinite" in one_line_error(audio.read, tmp_path / "clip.wav")
 
 
-@pytest.mark.parametrize("kind", ["ogg", "opus"])
+@pytest.mark.parametrize("kind", ["ogg", "opus", "flac"])
 def test_read_joins_the_streams_of_a_chain(tmp_path: Path, kind: str) -> None:
     parts = [tone(0.5), tone(0.25, hertz=900.0)]
     for number, part in enumerate(parts):

@@ -1,12 +1,13 @@
 """Length of audio files: the duration that a header announces, against the audio that the file holds.
 
-libsndfile decodes the first stream of a chained Ogg file, nothing of a wav whose size was never filled in, and of an
-mp3 as much as its header says. `unpack` turns a file into streams that it decodes whole. `missing_audio` finds files
-that lack audio which their headers announce; libsndfile reads these without a warning.
+libsndfile decodes the first stream of a chained Ogg or FLAC file, nothing of a wav whose size was never filled in, and
+of an mp3 as much as its header says. `unpack` turns a file into streams that it decodes whole. `missing_audio` finds
+files that lack audio which their headers announce; libsndfile reads these without a warning.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from vocalgen import mp3, ogg
@@ -39,6 +40,8 @@ def unpack(content: bytes) -> Unpacked:
     if ogg.is_ogg(content):
         links = ogg.links(content)
         return Unpacked(links, cut=_cut_pages(content, links))
+    if content.startswith(b"fLaC"):
+        return Unpacked(_flac_links(content))
     found = mp3.walk(content)
     if found is None:
         return Unpacked([_with_size(content)], held_share=held_share(content))
@@ -60,6 +63,12 @@ def missing_audio(unpacked: Unpacked, seconds: float) -> str:
     if announced - max(unpacked.held, seconds) <= TOLERANCE:
         return ""
     return f"its header announces {announced:.2f} s, but it holds {seconds:.2f} s"
+
+
+def _flac_links(content: bytes) -> list[bytes]:
+    """FLAC files that stand one behind the other; each begins with its mark and a STREAMINFO block of 34 bytes."""
+    starts = [found.start() for found in re.finditer(rb"fLaC[\x00\x80]\x00\x00\x22", content)]
+    return [content[start:end] for start, end in zip([0, *starts[1:]], [*starts[1:], len(content)], strict=True)]
 
 
 def _cut_pages(content: bytes, links: list[bytes]) -> str:
