@@ -43,7 +43,7 @@ from vocalgen.evaluation.pitch_signals import (
     tone_errors,
 )
 from vocalgen.evaluation.report import table
-from vocalgen.ownership import FolderKind, require_own_folder
+from vocalgen.ownership import FolderKind, require_publishable
 from vocalgen.pitch import track_pitch
 from vocalgen.script import add_debug, expand_home, reported, settle_process
 
@@ -89,8 +89,7 @@ def main() -> None:
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
-    if not options.overwrite:
-        require_own_folder(options.out, REPORT)
+    require_publishable(options.out, REPORT, overwrite=options.overwrite)
     if min(options.clips, options.pyin_every, options.repeats) < 1:
         raise VocalgenError("--clips, --pyin-every and --repeats must be at least 1")
     torch.set_num_threads(1)

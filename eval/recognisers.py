@@ -16,7 +16,7 @@ from vocalgen.atomic import atomic_write_text, published
 from vocalgen.corpora.manifest import Manifest
 from vocalgen.evaluation import figures
 from vocalgen.evaluation.recognisers import columns_of, logits_of, recognisers_markdown, recognition_row
-from vocalgen.ownership import FolderKind, require_own_folder
+from vocalgen.ownership import FolderKind, require_publishable
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import RealClips
 from vocalgen.recognition.encoders import load_encoder
@@ -44,8 +44,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
     require_matplotlib()
-    if not options.overwrite:
-        require_own_folder(options.out, REPORT)
+    require_publishable(options.out, REPORT, overwrite=options.overwrite)
     vocabulary = Manifest.load(options.manifest).emotions
     report: dict[str, Any] = {
         "manifest": Path(options.manifest).name,

@@ -24,7 +24,7 @@ from vocalgen.mel import LogMel, MelConfig
 from vocalgen.models.autoencoder import MelAutoencoder
 from vocalgen.models.griffin_lim import griffin_lim
 from vocalgen.models.vocoder import vocode
-from vocalgen.ownership import FolderKind, require_own_folder
+from vocalgen.ownership import FolderKind, require_publishable
 from vocalgen.recognition.scorer import Scorer
 from vocalgen.script import add_debug, expand_home, reported, settle_process
 
@@ -48,8 +48,7 @@ def main() -> None:
 @torch.no_grad()
 def run(options: argparse.Namespace) -> None:
     """Measure and write."""
-    if not options.overwrite:
-        require_own_folder(options.out, REPORT)
+    require_publishable(options.out, REPORT, overwrite=options.overwrite)
     mel = MelConfig()
     log_mel = LogMel(mel)
     cache = WaveCache.of(options.manifest, options.cache, CacheConfig(sample_rate=mel.sample_rate))

@@ -58,16 +58,12 @@ class Index:
     """Content of an index.
 
     Attributes:
-        kind: name of what the folder is for; None if nothing is said.
         cache: see `FolderKind`.
-        sealed: whether the folder was written whole, so that files added later are not vocalgen's.
         lines: by file, the sizes, times and checksums that vocalgen has written.
         published: files that `vocalgen.atomic.published` put there.
     """
 
-    kind: str | None = None
     cache: bool = False
-    sealed: bool = False
     lines: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     published: set[str] = field(default_factory=set)
 
@@ -138,6 +134,27 @@ def require_own_folder(
         raise VocalgenError(
             f"{folder} holds '{foreign}', which vocalgen did not write; {advice} (a copied folder needs its {INDEX})"
         )
+
+
+def require_publishable(
+    folder: str | os.PathLike[str], kind: FolderKind, names: Iterable[str] = (), overwrite: bool = False
+) -> None:
+    """Check before the work that `vocalgen.atomic.published` may fill `folder` alone. Creates nothing.
+
+    Args:
+        folder: folder to be filled.
+        kind: what it is for.
+        names: files that will be written, as far as they are known.
+        overwrite: whether the folder may hold files of other origin, and those of these names may be replaced.
+
+    Raises:
+        VocalgenError: as `require_own_folder` and `require_replaceable`.
+    """
+    target = real_path(folder)
+    if not overwrite or (target / INDEX).is_file():
+        require_own_folder(folder, kind)
+    for name in names:
+        require_replaceable(target / name, overwrite)
 
 
 def own_folder(folder: str | os.PathLike[str], kind: FolderKind, advice: str = "choose a new or empty folder") -> Path:
@@ -264,7 +281,10 @@ def _is_ignored(name: str) -> bool:
 
 def _is_unchanged(file: Path) -> bool:
     owner = _owner(file)
-    return owner is not None and _equals(file, _lines_of(file), _index(owner).cache)
+    if owner is None:
+        return False
+    index = _index(owner)
+    return _equals(file, index.lines.get(_name_in(owner, file), []), index.cache)
 
 
 def _lines_of(file: Path) -> list[dict[str, Any]]:
@@ -347,8 +367,7 @@ def _parsed(path: str, size: int, time: int) -> Index:
 
 def _add(index: Index, line: dict[str, Any]) -> None:
     if "about" in line:
-        index.kind, index.cache = line.get("kind"), bool(line.get("cache"))
-        index.sealed = bool(line.get("sealed"))
+        index.cache = bool(line.get("cache"))
     elif "file" in line and ("bytes" not in line or {"time", "blake2b"} <= line.keys()):
         index.lines.setdefault(str(line["file"]), []).append(line)
         if line.get("published"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from vocalgen.cli import outputs
 from vocalgen.cli.options import CheckpointOption, DeviceOption, FormatOption, OverwriteOption, PsiOption
 from vocalgen.emotions import parse_condition
 from vocalgen.errors import VocalgenError
-from vocalgen.ownership import INDEX, FolderKind, require_own_folder, require_replaceable
+from vocalgen.ownership import FolderKind, require_publishable
 
 INTERPOLATION = FolderKind("an interpolation")
 
@@ -62,7 +61,7 @@ def interpolate(
     if target.file:
         outputs.require_file(target.file, overwrite)
     else:
-        _require_folder(target.folder, names, overwrite)
+        require_publishable(target.folder, INTERPOLATION, names, overwrite)  # numbers do not tell whose clips they are
     outputs.require_folder(target.folder)
 
     from vocalgen import audio
@@ -86,11 +85,3 @@ def interpolate(
             audio.write(made / name, wave, synthesis.sample_rate, target.format, tags=tags)
     for name, wave in zip(names, waves, strict=True):
         print(f"{target.folder / name}  {len(wave) / synthesis.sample_rate:.2f} s")
-
-
-def _require_folder(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Check that an interpolation may be written into a folder: numbers as names do not tell whose clips they are."""
-    if not overwrite or (folder / INDEX).is_file():
-        require_own_folder(folder, INTERPOLATION)
-    for name in names:
-        require_replaceable(folder / name, overwrite)

@@ -23,7 +23,7 @@ from vocalgen.evaluation.ratings import Ratings, read_ratings
 from vocalgen.evaluation.report import write_report
 from vocalgen.evaluation.store import Store
 from vocalgen.mel import MEL_24K, LogMel, log_mels
-from vocalgen.ownership import INDEX, FolderKind, require_own_folder, require_replaceable
+from vocalgen.ownership import FolderKind, require_publishable
 from vocalgen.pictures import require_matplotlib
 from vocalgen.recognition.clips import Clips, FolderClips, RealClips, Wave
 from vocalgen.recognition.encoders import Encoder, load_encoder
@@ -120,11 +120,8 @@ def require_report_folder(out: Path, overwrite: bool = False) -> None:
     Raises:
         VocalgenError: it holds files that vocalgen did not write, or that were changed since.
     """
-    if not overwrite or (out / INDEX).is_file():
-        require_own_folder(out, REPORT)
-    files = {*WRITTEN, *(path.name for path in out.glob("mels*.png"))}
-    for name in sorted(files):
-        require_replaceable(out / name, overwrite)
+    names = sorted({*WRITTEN, *(path.name for path in out.glob("mels*.png"))})
+    require_publishable(out, REPORT, names, overwrite)
 
 
 def _ratings(path: Path, systems: Mapping[str, Path], name: str, vocabulary: Vocabulary) -> Ratings:
